@@ -1,0 +1,1 @@
+"""Text -> PCM and PCM -> text. Knows no HTTP, no containers, no files of users."""

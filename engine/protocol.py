@@ -1,0 +1,76 @@
+"""The one contract. A plug-in implements Synthesizer; the server sees SpeechEngine.
+
+Between the two stands the runtime: it runs the plug-in in a process of its own and schedules it.
+A plug-in imports this file, `types`, `errors`, `config`, `text` and nothing else of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Protocol
+
+from engine.types import Device, EngineInfo, Job, PcmChunk, StepOutput, SynthesisRequest
+
+Emit = Callable[[StepOutput], None]
+"""Sends audio on its way the moment it exists; cheap, and may be called inside a step."""
+
+
+class Engine(Protocol):
+    """Every plug-in. Lives in a worker process; all its methods are called by one thread."""
+
+    def load(self, device: Device) -> EngineInfo:
+        """Make the engine ready to work, and say what it can do here.
+
+        Raises:
+            LoadFailed: with a message that says what to do about it.
+        """
+        ...
+
+
+class Synthesizer(Engine, Protocol):
+    """Text to speech, one batched step at a time."""
+
+    stages: tuple[str, ...]
+    """In the order in which a job passes them; a later stage is nearer to audio."""
+
+    def start(self, job_id: int, request: SynthesisRequest) -> Job:
+        """Validate a request and set up its state. No audio yet, no more than milliseconds.
+
+        Raises:
+            InvalidRequest: the request cannot be done as asked.
+        """
+        ...
+
+    def step(self, stage: str, jobs: Sequence[Job], emit: Emit) -> None:
+        """Advance the jobs, all of which wait for `stage`, by one step.
+
+        Sets on each job the stage that it waits for next. Audio goes to `emit` as soon as it
+        exists, so that a step which takes long does not hold back what it has made already.
+        An exception fails every job of the batch.
+        """
+        ...
+
+    def max_batch(self, stage: str) -> int:
+        """How many jobs one step of this stage takes at most."""
+        ...
+
+    def finish(self, job: Job) -> None:
+        """Free what the job holds: it is done, failed or cancelled. Called once for each job."""
+        ...
+
+
+class SpeechEngine(Protocol):
+    """The async face of a speech engine: what the server is given. Event loop only."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    def synthesize(
+        self, request: SynthesisRequest, request_id: str
+    ) -> AsyncGenerator[PcmChunk, None]:
+        """Speak, chunk by chunk. Closing the generator cancels the job.
+
+        Raises:
+            EngineError: before or between chunks. A stream that ends without one is whole.
+        """
+        ...

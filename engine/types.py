@@ -1,0 +1,102 @@
+"""The nouns that the engine room shares; each is complete when it is built."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+Samples: TypeAlias = npt.NDArray[np.float32]
+"""float32 mono PCM in [-1, 1], shape [T]."""
+
+Device: TypeAlias = str
+"""Where an engine computes: "cpu", "cuda:0", ..."""
+
+Task: TypeAlias = Literal["speech", "transcription"]
+
+
+class VoiceInfo(Struct, frozen=True):
+    """A voice that an engine brings with it."""
+
+    id: str
+    """What SynthesisRequest.voice takes."""
+    name: str
+    language: str
+    """BCP 47."""
+
+
+class EngineInfo(Struct, frozen=True, kw_only=True):
+    """What an engine is and can do. Known once it has loaded."""
+
+    name: str
+    task: Task
+    sample_rate: int
+    """Hz, of the PCM it gives (speech) or takes (transcription)."""
+    languages: tuple[str, ...]
+    """BCP 47 tags it handles."""
+    voices: tuple[VoiceInfo, ...] = ()
+    clones_voices: bool = False
+    is_embedded: bool = False
+    """Runs on a bare machine without a download, at the quality one may expect of that."""
+    speed_range: tuple[float, float] = (1.0, 1.0)
+    """The speeds it renders itself; beyond them the server stretches time."""
+    honours: frozenset[str] = frozenset()
+    """Optional request fields with an effect: "seed", "instructions", ..."""
+    description: str = ""
+
+
+class SynthesisRequest(Struct, frozen=True, kw_only=True):
+    """One text to speak."""
+
+    text: str
+    """Not blank; any Unicode without lone surrogates."""
+    voice: str | None = None
+    """A voice in the engine's own grammar; None for its default."""
+    language: str | None = None
+    """BCP 47; None lets the engine tell it from the text and the voice."""
+    speed: float = 1.0
+    """Within EngineInfo.speed_range."""
+    seed: int | None = None
+    instructions: str | None = None
+
+
+class Word(Struct, frozen=True, array_like=True):
+    """A word of the text and when it begins."""
+
+    text: str
+    start_s: float
+    """Seconds from the start of the clip, before any time-stretch by the server."""
+
+
+class StepOutput(Struct, frozen=True):
+    """What one step made for one job."""
+
+    job_id: int
+    samples: Samples
+    words: tuple[Word, ...] = ()
+    """The words that begin in these samples, or a little before them."""
+
+
+class PcmChunk(Struct, frozen=True):
+    """A stretch of speech on its way to a client, at EngineInfo.sample_rate."""
+
+    samples: Samples
+    words: tuple[Word, ...] = ()
+
+
+class Job:
+    """A plug-in's own state for one request; plug-ins subclass it.
+
+    Attributes:
+        id: Unique in the worker.
+        stage: The stage that it waits for; None once it has given all its audio.
+        is_cancelled: The client has left. Set by the runtime from another thread: a step that
+            takes more than a few milliseconds looks at it and stops early.
+    """
+
+    def __init__(self, job_id: int, stage: str) -> None:
+        self.id = job_id
+        self.stage: str | None = stage
+        self.is_cancelled = False
