@@ -20,11 +20,63 @@ class EspeakOptions(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("chunk_ms must be within 10 and 1000")
 
 
+class PocketsphinxOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """The embedded recogniser."""
+
+    max_utterance_s: float = 15.0
+    """Speech without a pause is cut here; 1 to 60."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_utterance_s <= 60:
+            raise ValueError("max_utterance_s must be within 1 and 60")
+
+
+class WhisperOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """faster-whisper."""
+
+    model: str = "base"
+    """A faster-whisper name ("large-v3-turbo"), a repository on the hub, or a local folder."""
+    compute_type: str | None = None
+    """CTranslate2's; None: int8 on a CPU, float16 on a GPU."""
+    batch_size: int = 8
+    """Windows of 30 s decoded at once; 1 to 64."""
+    cpu_threads: int = 0
+    """0 leaves it to CTranslate2."""
+    download: bool = False
+    """Fetch a model that is not on disk when the worker starts."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= 64:
+            raise ValueError("batch_size must be within 1 and 64")
+
+
+ESPEAK_VOICES = {
+    "alloy": "en-us+robosoft8",
+    "ash": "en-us+klatt4",
+    "ballad": "en-gb+edward",
+    "coral": "en-us+f3",
+    "echo": "en-us+robosoft2",
+    "fable": "en-gb+Reed",
+    "onyx": "en-us+announcer",
+    "nova": "en-us+f5",
+    "sage": "en-us+f1",
+    "shimmer": "en-us+anikaRobot",
+    "verse": "en-us+Henrique",
+    "marin": "en-us+f2",
+    "cedar": "en-us+mike2",
+}
+"""A voice for each name of OpenAI's, unlike all others, in espeak-ng's grammar.
+
+Chosen by pitch (median F0 from 69 Hz, "onyx", to 274 Hz, "shimmer"), then by how many words a
+recogniser understood.
+"""
+
+
 class WorkerConfig(Struct, frozen=True, kw_only=True):
     """What one worker process is told on its command line."""
 
     engine: str
-    """A name in `engine.registry`."""
+    """A name in `engine.registry`, or `module:callable`."""
     device: str = "cpu"
     options: dict[str, str | int | float | bool | None] = {}
     """Fields of the plug-in's options struct."""
@@ -40,5 +92,7 @@ class PoolConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A worker that lived this long starts the doubling afresh."""
     wait_s: float = 10.0
     """How long a request waits for a worker that is starting; then it fails as unavailable."""
+    max_jobs: int = 1000
+    """Jobs in flight; one more is refused as overloaded."""
     buffer_s: float = 4.0
     """Audio a worker may be ahead of a client that reads slowly."""

@@ -1,4 +1,4 @@
-"""The one contract. A plug-in implements Synthesizer; the server sees SpeechEngine.
+"""The one contract. A plug-in implements Synthesizer or Transcriber; the server sees SpeechEngine.
 
 Between the two stands the runtime: it runs the plug-in in a process of its own and schedules it.
 A plug-in imports this file, `types`, `errors`, `config`, `text` and nothing else of ours.
@@ -6,10 +6,23 @@ A plug-in imports this file, `types`, `errors`, `config`, `text` and nothing els
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Protocol
 
-from engine.types import Device, EngineInfo, Job, PcmChunk, StepOutput, SynthesisRequest
+from engine.types import (
+    Device,
+    EngineInfo,
+    EngineStatus,
+    Job,
+    PcmChunk,
+    Samples,
+    Segment,
+    SpokenWord,
+    StepOutput,
+    SynthesisRequest,
+    TranscribeOptions,
+    TranscriptInfo,
+)
 
 Emit = Callable[[StepOutput], None]
 """Sends audio on its way the moment it exists; cheap, and may be called inside a step."""
@@ -59,11 +72,68 @@ class Synthesizer(Engine, Protocol):
         ...
 
 
+class Transcriber(Engine, Protocol):
+    """Speech to text."""
+
+    def transcribe(
+        self, audio: Iterator[Samples], options: TranscribeOptions
+    ) -> tuple[TranscriptInfo, Iterator[Segment]]:
+        """Listen to a recording that may be hours long, in bounded memory.
+
+        Other recordings' iterators may be advanced between two segments of this one, by the same
+        thread: an iterator keeps its state to itself. Closing it (it is a generator) frees all.
+
+        Args:
+            audio: Blocks of float32 mono [T] at EngineInfo.sample_rate, of any length, about one
+                second; pulled as they are needed. A pull may wait, and may raise: let it through.
+            options: What is wanted.
+        Returns:
+            What is known at the start, and the segments as they are found. A recording without
+            speech gives none.
+        Raises:
+            InvalidRequest: an option cannot be honoured (`param` names the wire's field).
+        """
+        ...
+
+
+class Aligner(Protocol):
+    """A transcriber that can also find a known text in a recording."""
+
+    def align(self, audio: Samples, text: str) -> tuple[SpokenWord, ...]:
+        """When each word of the text is spoken.
+
+        Args:
+            audio: Float32 mono [T] at EngineInfo.sample_rate, a minute at most.
+            text: What is said in it.
+        Returns:
+            The text's words in order; one that the engine does not know is left out.
+        Raises:
+            InvalidRequest: the text does not fit the recording.
+        """
+        ...
+
+
 class SpeechEngine(Protocol):
     """The async face of a speech engine: what the server is given. Event loop only."""
 
     @property
-    def info(self) -> EngineInfo: ...
+    def name(self) -> str: ...
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What it can do; None until it has loaded for the first time."""
+        ...
+
+    @property
+    def status(self) -> EngineStatus: ...
+
+    async def ready(self) -> EngineInfo:
+        """Wait until the engine can take a job.
+
+        Raises:
+            WorkerUnavailable: it cannot, and will not soon.
+        """
+        ...
 
     def synthesize(
         self, request: SynthesisRequest, request_id: str

@@ -42,9 +42,25 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     """Runs on a bare machine without a download, at the quality one may expect of that."""
     speed_range: tuple[float, float] = (1.0, 1.0)
     """The speeds it renders itself; beyond them the server stretches time."""
+    is_accurate: bool = True
+    """False for a recogniser that gets every second or third word wrong."""
     honours: frozenset[str] = frozenset()
     """Optional request fields with an effect: "seed", "instructions", ..."""
     description: str = ""
+
+
+class EngineStatus(Struct, frozen=True, kw_only=True):
+    """How an engine's workers are."""
+
+    state: Literal["starting", "ready", "restarting"]
+    workers: int
+    """Ready now."""
+    jobs: int
+    """In flight."""
+    restarts: int
+    """Since the server started."""
+    error: str | None = None
+    """Why there is no worker."""
 
 
 class SynthesisRequest(Struct, frozen=True, kw_only=True):
@@ -84,6 +100,79 @@ class PcmChunk(Struct, frozen=True):
 
     samples: Samples
     words: tuple[Word, ...] = ()
+    compute_s: float = 0.0
+    """Time spent in steps of this job since the chunk before, s."""
+
+
+class SpeechDetection(Struct, frozen=True, kw_only=True):
+    """How speech is told from silence before it is transcribed."""
+
+    threshold: float = 0.5
+    """Probability of speech from which a moment counts as such; 0 to 1."""
+    padding_s: float = 0.3
+    """Kept around speech."""
+    min_silence_s: float = 0.2
+    """Silence that ends a stretch of speech."""
+
+
+class TranscribeOptions(Struct, frozen=True, kw_only=True):
+    """How to transcribe one recording."""
+
+    task: Literal["transcribe", "translate"] = "transcribe"
+    """"translate" writes English whatever was spoken."""
+    language: str | None = None
+    """ISO 639-1 code of what is spoken; None lets the engine tell."""
+    prompt: str | None = None
+    """Text before the recording's, in the style that is wanted."""
+    keywords: tuple[str, ...] = ()
+    """Words that are likely to occur."""
+    temperature: float = 0.0
+    """0 is the most likely text; up to 1."""
+    with_words: bool = False
+    """Give each segment's words with their times."""
+    is_live: bool = False
+    """Somebody watches: the first segment soon matters more than the last one sooner."""
+    detection: SpeechDetection | None = None
+    """None: the engine's own defaults."""
+
+
+class SpokenWord(Struct, frozen=True, array_like=True):
+    """A word that was heard, as it stands in the segment's text: joined, words give the text."""
+
+    text: str
+    start_s: float
+    end_s: float
+    probability: float
+    """0 to 1."""
+
+
+class Segment(Struct, frozen=True, array_like=True):
+    """A stretch of a transcript. Times are seconds from the start of the recording.
+
+    Segments come in order, without overlap; their texts joined are the transcript.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
+    words: tuple[SpokenWord, ...] = ()
+    """Empty unless they were asked for."""
+    tokens: tuple[int, ...] = ()
+    """The engine's own; empty where it has none."""
+    seek: int = 0
+    """Frame of 10 ms at which the engine's window began."""
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 0.0
+    no_speech_prob: float = 0.0
+
+
+class TranscriptInfo(Struct, frozen=True):
+    """What is known of a recording before its first segment."""
+
+    language: str
+    """ISO 639-1 code."""
+    language_probability: float
 
 
 class Job:

@@ -1,0 +1,1 @@
+"""The embedded voice: espeak-ng, robotic formant synthesis in over a hundred languages."""

@@ -1,0 +1,41 @@
+"""What a request is while espeak-ng works on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from engine.types import Job
+
+
+class Segment(Struct, frozen=True):
+    """What one step speaks."""
+
+    text: str
+    voice: str
+    """As `library.Utterance.voice`."""
+    ends_with_pause: bool
+
+
+class EspeakJob(Job):
+    """One request.
+
+    Attributes:
+        segments: Still to be spoken, in order.
+        words_per_minute: As the library takes it.
+        seed: Of every utterance.
+        sent_samples: Given to `emit` so far.
+        has_spoken: A word has begun; until then all audio is silence and is held back.
+    """
+
+    def __init__(
+        self, job_id: int, segments: Iterable[Segment], words_per_minute: int, seed: int
+    ) -> None:
+        super().__init__(job_id, "render")
+        self.segments = deque(segments)
+        self.words_per_minute = words_per_minute
+        self.seed = seed
+        self.sent_samples = 0
+        self.has_spoken = False

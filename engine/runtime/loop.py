@@ -1,0 +1,129 @@
+"""schedule -> step -> deliver: the worker's loop around a speech engine."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from engine.errors import EngineError, to_wire
+from engine.protocol import Synthesizer
+from engine.runtime.job import RunningJob
+from engine.runtime.policy import Batch, schedule
+from engine.runtime.wire import Audio, Cancel, Command, Event, Failed, Finished, Grant, Start
+from engine.types import StepOutput
+
+logger = logging.getLogger(__name__)
+
+
+class SpeechLoop:
+    """The jobs of one worker. One thread calls everything but `cancel`.
+
+    Args:
+        engine: Loaded.
+        sample_rate: Hz, of the engine's PCM.
+        send: Puts an event on the socket; raises ConnectionError when the server is gone.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        engine: Synthesizer,
+        sample_rate: int,
+        send: Callable[[Event], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._sample_rate = sample_rate
+        self._send = send
+        self._clock = clock
+        self._jobs: dict[int, RunningJob] = {}
+        self._stepping: list[RunningJob] = []
+        self._mark = 0.0
+
+    def cancel(self, job_id: int) -> None:
+        """Flag a job, so that the step which runs now stops early. Any thread."""
+        if (running := self._jobs.get(job_id)) is not None:
+            running.job.is_cancelled = True
+
+    def apply(self, command: Command) -> None:
+        """Take a command from the server."""
+        match command:
+            case Start():
+                self._start(command)
+            case Grant(job_id, samples):
+                if (running := self._jobs.get(job_id)) is not None:
+                    running.granted += samples
+            case Cancel(job_id):
+                if (running := self._jobs.get(job_id)) is not None:
+                    self._drop(running)
+
+    def turn(self) -> bool:
+        """Do one step; False if there was nothing to do."""
+        batch = self._schedule()
+        if batch is None:
+            return False
+        self._step(batch)
+        return True
+
+    def _start(self, command: Start) -> None:
+        try:
+            job = self._engine.start(command.job_id, command.request)
+        except Exception as exc:  # noqa: BLE001 - the job fails, whatever it was; the worker lives
+            self._fail(command.job_id, command.request_id, exc)
+            return
+        self._jobs[job.id] = RunningJob(job, command.request_id, command.grant, self._clock())
+
+    def _schedule(self) -> Batch | None:
+        now = self._clock()
+        able = (
+            running.view(running.job.stage, now)
+            for running in self._jobs.values()
+            if running.job.stage is not None and running.granted > 0
+        )
+        return schedule(able, self._engine.max_batch)
+
+    def _step(self, batch: Batch) -> None:
+        self._stepping = [self._jobs[job_id] for job_id in batch.job_ids]
+        self._mark = self._clock()
+        try:
+            self._engine.step(
+                batch.stage, [running.job for running in self._stepping], self._deliver
+            )
+        except ConnectionError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - the batch fails, whatever it was; the worker lives
+            for running in self._stepping:
+                self._fail(running.job.id, running.request_id, exc)
+                self._drop(running)
+            return
+        self._book_compute()
+        for running in self._stepping:
+            if running.job.stage is None and not running.job.is_cancelled:
+                self._send(Finished(running.job.id))
+            if running.job.stage is None or running.job.is_cancelled:
+                self._drop(running)
+
+    def _deliver(self, output: StepOutput) -> None:
+        running = self._jobs[output.job_id]
+        if running.job.is_cancelled:
+            return
+        self._book_compute()
+        spent = running.sent(len(output.samples), self._sample_rate, self._clock())
+        self._send(Audio(output.job_id, output.samples.tobytes(), output.words, spent))
+
+    def _book_compute(self) -> None:
+        """A batch's time counts in full for each of its jobs: that is what each waited for."""
+        now = self._clock()
+        for running in self._stepping:
+            running.worked(now - self._mark)
+        self._mark = now
+
+    def _fail(self, job_id: int, request_id: str, error: Exception) -> None:
+        if not isinstance(error, EngineError):
+            logger.error("event=step_failed request_id=%s", request_id, exc_info=error)
+        self._send(Failed(job_id, to_wire(error)))
+
+    def _drop(self, running: RunningJob) -> None:
+        del self._jobs[running.job.id]
+        self._engine.finish(running.job)

@@ -1,0 +1,52 @@
+"""What to do next. Pure: no engine, no clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from msgspec import Struct
+
+
+class JobView(Struct, frozen=True, kw_only=True):
+    """A job that could go on now, as the policy sees it."""
+
+    job_id: int
+    stage: str
+    """The stage that it waits for."""
+    waited_s: float
+    """Since it arrived."""
+    slack_s: float | None
+    """Audio sent minus time since the first of it: how long a player lasts. None: none sent yet."""
+
+
+class Batch(Struct, frozen=True):
+    """One step: these jobs, all waiting for this stage."""
+
+    stage: str
+    job_ids: tuple[int, ...]
+
+
+def schedule(jobs: Iterable[JobView], max_batch: Callable[[str], int]) -> Batch | None:
+    """Choose the next step.
+
+    The most urgent job names the stage; others that wait for the same stage come along, most
+    urgent first, as many as one step takes.
+
+    Args:
+        jobs: The jobs that can go on: not cancelled, with room for their audio.
+        max_batch: Stage -> jobs in one step at most.
+    Returns:
+        None when there is nothing to do.
+    """
+    queue = sorted(jobs, key=_urgency)
+    if not queue:
+        return None
+    stage = queue[0].stage
+    same_stage = (job.job_id for job in queue if job.stage == stage)
+    return Batch(stage, tuple(islice(same_stage, max_batch(stage))))
+
+
+def _urgency(job: JobView) -> tuple[int, float]:
+    """First chunks first, oldest before younger; then the stream that runs dry soonest."""
+    return (0, -job.waited_s) if job.slack_s is None else (1, job.slack_s)

@@ -1,0 +1,129 @@
+"""The frames that cross the socket between the server and a worker.
+
+A frame is a little-endian uint32 length and that many bytes of msgpack: one tagged struct. PCM
+travels as the raw bytes of a float32 array. Both ends run on one host, hence native byte order.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Generic, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from engine.errors import WireError
+from engine.types import EngineInfo, SynthesisRequest, Word
+
+_LENGTH = struct.Struct("<I")
+_FRAME_BYTES_MAX = 64 << 20
+
+
+class Start(Struct, frozen=True, array_like=True, tag="start"):
+    """Server -> worker: a new job, with leave to send `grant` samples."""
+
+    job_id: int
+    request_id: str
+    request: SynthesisRequest
+    grant: int
+
+
+class Grant(Struct, frozen=True, array_like=True, tag="grant"):
+    """Server -> worker: leave to send so many more samples of this job."""
+
+    job_id: int
+    samples: int
+
+
+class Cancel(Struct, frozen=True, array_like=True, tag="cancel"):
+    """Server -> worker: nobody wants this job any more."""
+
+    job_id: int
+
+
+Command: TypeAlias = Start | Grant | Cancel
+
+
+class Ready(Struct, frozen=True, array_like=True, tag="ready"):
+    """Worker -> server, once: the engine has loaded."""
+
+    info: EngineInfo
+
+
+class Broken(Struct, frozen=True, array_like=True, tag="broken"):
+    """Worker -> server, instead of Ready: the engine could not load. The worker ends."""
+
+    error: WireError
+
+
+class Audio(Struct, frozen=True, array_like=True, tag="audio"):
+    """Worker -> server: a stretch of one job's audio."""
+
+    job_id: int
+    samples: bytes
+    """float32, native byte order, mono."""
+    words: tuple[Word, ...]
+    compute_s: float
+    """Time spent in steps of this job since its last Audio, s."""
+
+
+class Finished(Struct, frozen=True, array_like=True, tag="finished"):
+    """Worker -> server: the job has given all its audio."""
+
+    job_id: int
+
+
+class Failed(Struct, frozen=True, array_like=True, tag="failed"):
+    """Worker -> server: the job ended in an error."""
+
+    job_id: int
+    error: WireError
+
+
+Event: TypeAlias = Ready | Broken | Audio | Finished | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode_frame(message: Command | Event) -> bytearray:
+    """One frame, ready to be written."""
+    frame = bytearray(_LENGTH.size)
+    _encoder.encode_into(message, frame, _LENGTH.size)
+    _LENGTH.pack_into(frame, 0, len(frame) - _LENGTH.size)
+    return frame
+
+
+T = TypeVar("T")
+
+
+class FrameDecoder(Generic[T]):
+    """Cuts a byte stream into frames of one union of message types."""
+
+    def __init__(self, message_type: type[T]) -> None:
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(message_type)
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[T]:
+        """Take what was read; yield each message that is whole now.
+
+        Raises:
+            ConnectionError: the peer does not speak this protocol.
+        """
+        self._buffer += data
+        start = 0
+        try:
+            while (body := start + _LENGTH.size) <= len(self._buffer):
+                (length,) = _LENGTH.unpack_from(self._buffer, start)
+                if length > _FRAME_BYTES_MAX:
+                    raise ConnectionError(f"frame of {length} bytes")
+                if (end := body + length) > len(self._buffer):
+                    break
+                start = end
+                with memoryview(self._buffer) as view, view[body:end] as frame:
+                    message = self._decoder.decode(frame)
+                yield message
+        except msgspec.DecodeError as exc:
+            raise ConnectionError(f"unreadable frame: {exc}") from exc
+        finally:
+            del self._buffer[:start]

@@ -1,0 +1,102 @@
+"""A worker process: `python -m engine.runtime.worker --fd N --config JSON`.
+
+The main thread loads the engine and runs its loop. A second thread reads the socket: a cancel must
+reach a step while it runs, and when the server is gone the process ends whatever the engine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import queue
+import signal
+import socket
+import threading
+from typing import cast
+
+import msgspec
+
+from engine import registry
+from engine.config import WorkerConfig
+from engine.errors import EngineError, LoadFailed, to_wire
+from engine.protocol import Synthesizer
+from engine.runtime.loop import SpeechLoop
+from engine.runtime.wire import Broken, Cancel, Command, Event, FrameDecoder, Ready, encode_frame
+
+logger = logging.getLogger(__name__)
+
+_READ_BYTES = 1 << 16
+
+
+def main() -> None:
+    """Entry point of the process."""
+    parser = argparse.ArgumentParser(prog="python -m engine.runtime.worker")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--log-level", default="INFO")
+    args = parser.parse_args()
+    logging.basicConfig(
+        level=args.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    # The server decides when a worker ends: it drains first. Both signals reach the whole group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    config = msgspec.json.decode(args.config, type=WorkerConfig)
+    with socket.socket(fileno=args.fd) as sock:
+        run(config, sock)
+
+
+def run(config: WorkerConfig, sock: socket.socket) -> None:
+    """Load the engine, say so, and serve jobs until the server hangs up."""
+
+    def send(event: Event) -> None:
+        sock.sendall(encode_frame(event))
+
+    try:
+        engine = registry.create(config)
+        info = engine.load(config.device)
+    except EngineError as exc:
+        send(Broken(to_wire(exc)))
+        return
+    except Exception as exc:
+        logger.exception("event=load_failed engine=%s", config.engine)
+        send(Broken(to_wire(LoadFailed(f"{config.engine} could not load: {exc!r}"))))
+        return
+    loop = SpeechLoop(cast("Synthesizer", engine), info.sample_rate, send)
+    inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(sock, loop, inbox), daemon=True).start()
+    try:
+        send(Ready(info))
+        serve(loop, inbox)
+    except ConnectionError as exc:
+        logger.warning("event=server_lost reason=%s", exc)
+
+
+def serve(loop: SpeechLoop, inbox: queue.SimpleQueue[Command]) -> None:
+    """Commands first, then a step; wait for a command when there is nothing to do."""
+    has_work = False
+    while True:
+        try:
+            while True:
+                loop.apply(inbox.get(block=not has_work))
+                has_work = True
+        except queue.Empty:
+            has_work = loop.turn()
+
+
+def _read(sock: socket.socket, loop: SpeechLoop, inbox: queue.SimpleQueue[Command]) -> None:
+    decoder: FrameDecoder[Command] = FrameDecoder(Command)  # type: ignore[arg-type]
+    try:
+        while data := sock.recv(_READ_BYTES):
+            for command in decoder.feed(data):
+                if isinstance(command, Cancel):
+                    loop.cancel(command.job_id)
+                inbox.put(command)
+    except ConnectionError as exc:
+        logger.warning("event=server_lost reason=%s", exc)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

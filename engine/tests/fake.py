@@ -1,0 +1,100 @@
+"""An engine for tests: each word of the text becomes a tenth of a second of a tone.
+
+Two stages: "decode" takes a turn for each word and gives nothing, "render" gives a word's audio.
+Some words do more: see `ToneSynthesizer.step` and `start`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.errors import InvalidRequest, LoadFailed, UnknownVoice
+from engine.protocol import Emit
+from engine.types import (
+    Device,
+    EngineInfo,
+    Job,
+    Samples,
+    StepOutput,
+    SynthesisRequest,
+    VoiceInfo,
+    Word,
+)
+
+SAMPLE_RATE = 24_000
+WORD_S = 0.1
+
+
+class ToneJob(Job):
+    def __init__(self, job_id: int, words: list[str]) -> None:
+        super().__init__(job_id, "decode")
+        self.words = words
+        self.done = 0
+
+
+class ToneSynthesizer:
+    """Implements `engine.protocol.Synthesizer`.
+
+    Args:
+        options: `fail_load`: a message to fail `load` with.
+    """
+
+    stages = ("decode", "render")
+
+    def __init__(self, options: dict[str, str]) -> None:
+        self._fail_load = options.get("fail_load")
+        self.steps: list[tuple[str, list[int]]] = []
+        self.finished: list[int] = []
+
+    def load(self, device: Device) -> EngineInfo:
+        if self._fail_load:
+            raise LoadFailed(self._fail_load)
+        return EngineInfo(
+            name="tone",
+            task="speech",
+            sample_rate=SAMPLE_RATE,
+            languages=("en",),
+            voices=(VoiceInfo("low", "Low", "en"),),
+            description=f"tones on {device}",
+        )
+
+    def start(self, job_id: int, request: SynthesisRequest) -> ToneJob:
+        """ "nobody" is a voice that does not exist, "refuse" a text that cannot be spoken."""
+        if request.voice == "nobody":
+            raise UnknownVoice("no voice 'nobody'")
+        if request.text == "refuse":
+            raise InvalidRequest("input: cannot be spoken", "input")
+        return ToneJob(job_id, request.text.split())
+
+    def max_batch(self, stage: str) -> int:
+        return 4 if stage == "decode" else 2
+
+    def step(self, stage: str, jobs: Sequence[Job], emit: Emit) -> None:
+        """The word "die" kills the process; "break" is a bug in the engine."""
+        self.steps.append((stage, [job.id for job in jobs]))
+        for job in jobs:
+            assert isinstance(job, ToneJob)
+            if stage == "decode":
+                job.stage = "render"
+                continue
+            word = job.words[job.done]
+            if word == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if word == "break":
+                raise RuntimeError("a bug")
+            emit(StepOutput(job.id, tone(job.done), (Word(word, job.done * WORD_S),)))
+            job.done += 1
+            job.stage = "decode" if job.done < len(job.words) else None
+
+    def finish(self, job: Job) -> None:
+        self.finished.append(job.id)
+
+
+def tone(index: int) -> Samples:
+    """The audio of a text's word at `index`, float32 [2400]."""
+    t = np.arange(int(WORD_S * SAMPLE_RATE), dtype=np.float32) / SAMPLE_RATE
+    return (0.5 * np.sin(2 * np.pi * (220 + 20 * (index % 20)) * t)).astype(np.float32)

@@ -1,0 +1,186 @@
+from typing import cast
+
+import numpy as np
+import pytest
+
+from engine.errors import EngineFault, InvalidRequest, from_wire
+from engine.runtime.loop import SpeechLoop
+from engine.runtime.wire import Audio, Cancel, Event, Failed, Finished, Grant, Start
+from engine.tests.fake import SAMPLE_RATE, ToneSynthesizer, tone
+from engine.types import Job, SynthesisRequest
+
+WORD_SAMPLES = len(tone(0))
+PLENTY = 100 * WORD_SAMPLES
+
+
+class Clock:
+    """Moves only when told to, or by `tick_s` at each look."""
+
+    def __init__(self, tick_s: float = 0.0) -> None:
+        self.now = 0.0
+        self.tick_s = tick_s
+
+    def __call__(self) -> float:
+        self.now += self.tick_s
+        return self.now
+
+
+class Bench:
+    """A loop around the tone engine, with all that it sent."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.engine = ToneSynthesizer({})
+        self.clock = clock or Clock()
+        self.sent: list[Event] = []
+        self.loop = SpeechLoop(self.engine, SAMPLE_RATE, self.sent.append, self.clock)
+
+    def start(self, job_id: int, text: str, grant: int = PLENTY) -> None:
+        self.loop.apply(Start(job_id, f"req_{job_id}", SynthesisRequest(text=text), grant))
+
+    def run(self) -> None:
+        for _ in range(1000):
+            if not self.loop.turn():
+                return
+        pytest.fail("the loop does not come to rest")
+
+    def audio(self, job_id: int) -> bytes:
+        parts = [e.samples for e in self.sent if isinstance(e, Audio) and e.job_id == job_id]
+        return b"".join(parts)
+
+
+def speech(words: int) -> bytes:
+    return np.concatenate([tone(index) for index in range(words)]).tobytes()
+
+
+def test_job_gives_all_its_audio_then_says_that_it_is_finished() -> None:
+    bench = Bench()
+    bench.start(1, "one two three")
+    bench.run()
+    assert bench.audio(1) == speech(3)
+    assert bench.sent[-1] == Finished(1)
+    assert bench.engine.finished == [1]
+
+
+def test_jobs_that_wait_for_one_stage_share_its_steps() -> None:
+    bench = Bench()
+    for job_id in (1, 2, 3):
+        bench.start(job_id, "a b")
+    bench.run()
+    assert bench.engine.steps[0] == ("decode", [1, 2, 3])
+    assert max(len(jobs) for stage, jobs in bench.engine.steps if stage == "render") == 2
+    assert [bench.audio(job_id) for job_id in (1, 2, 3)] == [speech(2)] * 3
+
+
+def test_job_rests_when_its_reader_has_no_room_and_goes_on_when_it_has() -> None:
+    bench = Bench()
+    bench.start(1, "a b c d e f", grant=2 * WORD_SAMPLES)
+    bench.run()
+    assert bench.audio(1) == speech(2)
+    bench.loop.apply(Grant(1, 4 * WORD_SAMPLES))
+    bench.run()
+    assert bench.audio(1) == speech(6)
+    assert bench.sent[-1] == Finished(1)
+
+
+def test_slow_reader_does_not_hold_another_back() -> None:
+    bench = Bench()
+    bench.start(1, "a b c d", grant=1)
+    bench.start(2, "a b c d")
+    bench.run()
+    assert bench.audio(1) == speech(1)
+    assert bench.audio(2) == speech(4)
+
+
+def test_cancelled_job_is_dropped_and_says_nothing_more() -> None:
+    bench = Bench()
+    bench.start(1, "a b c d", grant=WORD_SAMPLES)
+    bench.run()
+    bench.loop.cancel(1)
+    bench.loop.apply(Cancel(1))
+    bench.loop.apply(Grant(1, PLENTY))
+    bench.run()
+    assert bench.audio(1) == speech(1)
+    assert Finished(1) not in bench.sent
+    assert bench.engine.finished == [1]
+
+
+def test_cancel_during_a_step_silences_the_rest_of_it() -> None:
+    bench = Bench()
+    bench.start(1, "a b c")
+    step = bench.engine.step
+
+    def cancelled_meanwhile(stage: str, jobs: list[Job], emit: object) -> None:
+        bench.loop.cancel(1)
+        step(stage, jobs, cast("object", emit))  # type: ignore[arg-type]
+
+    bench.engine.step = cancelled_meanwhile  # type: ignore[method-assign,assignment]
+    bench.run()
+    assert bench.sent == []
+    assert bench.engine.finished == [1]
+
+
+def test_refused_request_fails_with_its_reason() -> None:
+    bench = Bench()
+    bench.start(1, "refuse")
+    bench.run()
+    (failed,) = bench.sent
+    assert isinstance(failed, Failed)
+    error = from_wire(failed.error)
+    assert isinstance(error, InvalidRequest)
+    assert error.param == "input"
+
+
+def test_bug_in_a_step_fails_its_batch_and_no_other_job() -> None:
+    bench = Bench()
+    bench.start(1, "a break c", grant=1)
+    bench.run()
+    bench.start(2, "a b")
+    bench.run()
+    bench.loop.apply(Grant(1, PLENTY))
+    bench.run()
+    failed = [event for event in bench.sent if isinstance(event, Failed)]
+    assert [event.job_id for event in failed] == [1]
+    assert type(from_wire(failed[0].error)) is EngineFault
+    assert bench.audio(2) == speech(2)
+    assert sorted(bench.engine.finished) == [1, 2]
+    bench.start(3, "a")
+    bench.run()
+    assert bench.sent[-1] == Finished(3)
+
+
+def test_new_job_gets_its_first_chunk_before_a_playing_one_gets_more() -> None:
+    bench = Bench()
+    bench.start(1, "a b c d e f g h")
+    for _ in range(4):
+        bench.loop.turn()
+    bench.start(2, "a b")
+    before = len(bench.sent)
+    bench.run()
+    next_audio = [event.job_id for event in bench.sent[before:] if isinstance(event, Audio)]
+    assert next_audio[0] == 2
+
+
+def test_stream_that_runs_dry_first_is_served_first() -> None:
+    bench = Bench()
+    bench.start(1, "a b c d", grant=WORD_SAMPLES)
+    bench.run()
+    bench.clock.now = 1.0
+    bench.start(2, "a b c d", grant=WORD_SAMPLES)
+    bench.run()
+    before = len(bench.sent)
+    bench.loop.apply(Grant(2, PLENTY))
+    bench.loop.apply(Grant(1, PLENTY))
+    bench.run()
+    # Job 1 began a second ago and has sent a tenth: its player is silent already.
+    assert isinstance(first := bench.sent[before], Audio)
+    assert first.job_id == 1
+
+
+def test_compute_time_of_a_job_is_that_of_its_steps() -> None:
+    bench = Bench(Clock(tick_s=0.5))
+    bench.start(1, "a b")
+    bench.run()
+    spent = [event.compute_s for event in bench.sent if isinstance(event, Audio)]
+    # Each step looks at the clock at its start, at each delivery and at its end.
+    assert spent[0] == pytest.approx(1.0)
+    assert spent[1] > spent[0]

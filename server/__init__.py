@@ -1,0 +1,1 @@
+"""HTTP, files, processes: the only room that knows a wire format."""

@@ -1,0 +1,1 @@
+"""Containers and codecs: the wire's bytes on one side, float32 PCM on the other."""

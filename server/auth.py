@@ -1,0 +1,55 @@
+"""Bearer keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hmac import compare_digest
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
+
+from server.context import context_of
+from server.errors import ApiError
+from server.settings import Settings
+
+OPEN = {"auth": "open"}
+"""Route option: needs no key, ever."""
+CATALOG = {"auth": "catalog"}
+"""Route option: needs no key while Settings.open_catalog holds."""
+
+_KEY_SHOWN_CHARS = 4
+
+Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]
+
+
+def key_guard(settings: Settings) -> Guard:
+    """A Litestar guard; lets everybody in where no keys are set, with any key or none."""
+    keys = [key.encode() for key in settings.api_keys]
+    open_to_all = {"open", "catalog"} if settings.open_catalog else {"open"}
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        context_of(connection.scope)
+        if not keys or handler.opt.get("auth") in open_to_all:
+            return
+        scheme, _, given = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not _is_known(given.strip().encode(), keys):
+            raise _denied(given.strip())
+
+    return guard
+
+
+def _is_known(given: bytes, keys: list[bytes]) -> bool:
+    # Compares with all of them, so that time tells nothing of which one came close.
+    return sum(compare_digest(given, key) for key in keys) > 0
+
+
+def _denied(given: str) -> ApiError:
+    if not given:
+        message = "You didn't provide an API key: send it as 'Authorization: Bearer KEY'."
+    elif len(given) <= 2 * _KEY_SHOWN_CHARS:
+        message = "Incorrect API key provided."
+    else:
+        shown = f"{given[:_KEY_SHOWN_CHARS]}***{given[-_KEY_SHOWN_CHARS:]}"
+        message = f"Incorrect API key provided: {shown}."
+    return ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})

@@ -1,0 +1,165 @@
+"""`rhapsode serve | speak | voices | models | doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from engine.errors import EngineError
+from server.errors import ApiError
+from server.settings import Settings, SettingsError, load_settings
+
+Command = Callable[[Settings, argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the command; its exit status."""
+    args = _parser().parse_args(argv)
+    run: Command = args.run
+    try:
+        settings = load_settings(args.config, os.environ, _overrides(args))
+        return run(settings, args)
+    except (SettingsError, ApiError, EngineError, OSError) as exc:
+        print(f"rhapsode: {exc}", file=sys.stderr)
+        return 1
+
+
+def serve(settings: Settings, _: argparse.Namespace) -> int:
+    """Run the server until SIGTERM or SIGINT, and let streams finish."""
+    import uvicorn
+
+    from server.app import create_app, create_pools
+
+    _log_to_stderr(settings.log_level)
+    # uvicorn raises the signal that ended it once more when it has drained; an end that was asked
+    # for is a success.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    config = uvicorn.Config(
+        create_app(settings, create_pools(settings)),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.drain_s,
+    )
+    uvicorn.Server(config).run()
+    return 0
+
+
+def speak(settings: Settings, args: argparse.Namespace) -> int:
+    """Speak to a file, or to standard output."""
+    from server.offline import speak_to
+
+    _log_to_stderr("WARNING")
+    text = sys.stdin.read() if args.text == "-" else args.text
+    if args.output == "-":
+        asyncio.run(speak_to(sys.stdout.buffer, settings, text, _speech_options(args, "wav")))
+        return 0
+    path = Path(args.output)
+    options = _speech_options(args, path.suffix.removeprefix(".").lower() or "mp3")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            asyncio.run(speak_to(file, settings, text, options))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return 0
+
+
+def list_voices(settings: Settings, _: argparse.Namespace) -> int:
+    """Names that speak, and the voices that the engine brings."""
+    from server.offline import loaded_catalog
+
+    _log_to_stderr("WARNING")
+    for voice in asyncio.run(loaded_catalog(settings)).voices():
+        print(f"{voice.id:32} {voice.language or '-':16} {voice.name}")
+    return 0
+
+
+def list_models(settings: Settings, _: argparse.Namespace) -> int:
+    """Model names, and the engine that each means."""
+    from server.offline import loaded_catalog
+
+    _log_to_stderr("WARNING")
+    for model in asyncio.run(loaded_catalog(settings)).models():
+        print(f"{model.id:28} {model.engine:16} {model.task:14} {model.description}")
+    return 0
+
+
+def examine(settings: Settings, _: argparse.Namespace) -> int:
+    """What is installed, what each engine can do here, and what to do about what is missing."""
+    from server.doctor import report
+
+    _log_to_stderr("ERROR")
+    lines, is_well = asyncio.run(report(settings))
+    print("\n".join(lines))
+    return 0 if is_well else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rhapsode", description="An OpenAI-compatible speech server."
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", type=Path, metavar="FILE", help="settings, as TOML")
+    common.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="limits.input_chars=8192"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Command) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, parents=[common], help=run.__doc__, description=run.__doc__)
+        sub.set_defaults(run=run)
+        return sub
+
+    server = add("serve", serve)
+    server.add_argument("--host")
+    server.add_argument("--port")
+    server.add_argument("--log-level")
+    speech = add("speak", speak)
+    speech.add_argument("text", help="what to say; - reads it from standard input")
+    speech.add_argument("-o", "--output", required=True, help="out.mp3, .wav, ...; - for stdout")
+    speech.add_argument("--voice", default="alloy")
+    speech.add_argument("--model", default="tts-1")
+    speech.add_argument("--format", help="mp3 opus aac flac wav pcm; by the file's name if absent")
+    speech.add_argument("--speed", type=float)
+    speech.add_argument("--language")
+    speech.add_argument("--seed", type=int)
+    add("voices", list_voices)
+    add("models", list_models)
+    add("doctor", examine)
+    return parser
+
+
+def _overrides(args: argparse.Namespace) -> list[tuple[str, str]]:
+    pairs = []
+    for item in args.set:
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise SettingsError(f"bad setting: --set {item}: write KEY=VALUE")
+        pairs.append((key.strip(), value.strip()))
+    flags = ((key, getattr(args, key, None)) for key in ("host", "port", "log_level"))
+    return [*pairs, *((key, value) for key, value in flags if value is not None)]
+
+
+def _speech_options(args: argparse.Namespace, response_format: str) -> dict[str, object]:
+    """The fields of a speech request, but for its text."""
+    fields = {key: getattr(args, key) for key in ("model", "voice", "speed", "language", "seed")}
+    return {**fields, "response_format": args.format or response_format}
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

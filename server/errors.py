@@ -1,0 +1,139 @@
+"""Errors as the API speaks them: a status and OpenAI's envelope. The only place with a status.
+
+Validation is always 400: OpenAI's clients know no 422.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from math import ceil
+from typing import Any
+
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException
+from msgspec import Struct
+
+from engine.errors import (
+    EngineError,
+    InvalidRequest,
+    Overloaded,
+    UnknownVoice,
+    WorkerDied,
+    WorkerUnavailable,
+)
+
+logger = logging.getLogger(__name__)
+
+STATUS_CLIENT_GONE = 499
+"""Never seen by anyone but the log."""
+
+
+class ApiError(Exception):
+    """An answer other than the one asked for.
+
+    Args:
+        status: HTTP status.
+        message: For a person.
+        param: The request's field at fault, by its wire name.
+        code: For a program.
+        headers: Go with the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+        self.code = code
+        self.headers = headers or {}
+
+
+class ClientGone(ApiError):
+    """The client left before the answer began."""
+
+    def __init__(self) -> None:
+        super().__init__(STATUS_CLIENT_GONE, "the client left")
+
+
+class ErrorDetail(Struct, frozen=True):
+    """The inner object of the envelope; all four keys are always there."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorEnvelope(Struct, frozen=True):
+    """OpenAI's error body."""
+
+    error: ErrorDetail
+
+
+def as_api_error(error: Exception) -> ApiError:
+    """What the API says of any exception; one that is nobody's fault but ours tells no details."""
+    match error:
+        case ApiError():
+            return error
+        case UnknownVoice():
+            return ApiError(400, str(error), param=error.param, code="voice_not_found")
+        case InvalidRequest():
+            return ApiError(400, str(error), param=error.param, code="invalid_value")
+        case Overloaded():
+            return ApiError(429, str(error), code="overloaded", headers=_retry_after(error))
+        case WorkerUnavailable():
+            return ApiError(503, str(error), code="engine_unavailable", headers=_retry_after(error))
+        case WorkerDied():
+            return ApiError(500, str(error), code="engine_died")
+        case EngineError():
+            return ApiError(500, str(error), code="engine_failed")
+        case HTTPException():
+            return _of_framework(error)
+        case _:
+            return ApiError(500, "the server failed on this request", code="internal_error")
+
+
+def detail_of(error: ApiError) -> ErrorDetail:
+    return ErrorDetail(str(error), _type_of(error.status), error.param, error.code)
+
+
+def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorEnvelope]:
+    """Litestar's exception handler for everything."""
+    answer = as_api_error(error)
+    if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, EngineError):
+        logger.error("event=internal_error path=%s", request.url.path, exc_info=error)
+    return Response(
+        ErrorEnvelope(detail_of(answer)),
+        status_code=answer.status,
+        headers=answer.headers,
+        media_type=MediaType.JSON,
+    )
+
+
+def _type_of(status: int) -> str:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "rate_limit_error"
+    return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+
+
+def _retry_after(error: Overloaded | WorkerUnavailable) -> dict[str, str]:
+    seconds = error.retry_after_s or 1.0
+    return {"retry-after": str(max(1, ceil(seconds))), "retry-after-ms": str(ceil(seconds * 1000))}
+
+
+def _of_framework(error: HTTPException) -> ApiError:
+    """Litestar's own errors: no route, wrong method, body too large, ..."""
+    status = error.status_code
+    if status == HTTPStatus.NOT_FOUND:
+        return ApiError(status, "no such URL", code="unknown_url")
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return ApiError(status, "the request body is too large", code="request_too_large")
+    return ApiError(status, error.detail, headers=dict(error.headers or {}))

@@ -1,0 +1,1 @@
+"""One module an endpoint family: from a request to an answer."""

@@ -1,0 +1,48 @@
+"""Is it up, can it work: /health, /ready, and what answers at the root."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Literal
+
+from litestar import Response, get
+from msgspec import Struct
+
+from engine.types import EngineStatus
+from server.auth import OPEN
+from server.catalog import Catalog
+
+
+class Health(Struct, frozen=True):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Struct, frozen=True):
+    status: Literal["ready", "not_ready"]
+    engines: dict[str, EngineStatus]
+
+
+class About(Struct, frozen=True):
+    name: str
+    version: str
+
+
+@get("/health", opt=OPEN)
+async def get_health() -> Health:
+    """The process answers."""
+    return Health()
+
+
+@get("/ready", opt=OPEN)
+async def get_ready(catalog: Catalog) -> Response[Readiness]:
+    """Every engine has a worker; 503 while one has none."""
+    engines = {name: engine.status for name, engine in catalog.engines.items()}
+    is_ready = all(status.state == "ready" for status in engines.values())
+    body = Readiness("ready" if is_ready else "not_ready", engines)
+    return Response(body, status_code=200 if is_ready else 503)
+
+
+@get(["/", "/v1"], opt=OPEN)
+async def get_about() -> About:
+    """Some clients open a connection here before they need it."""
+    return About("rhapsode", version("rhapsode"))

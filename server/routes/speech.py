@@ -1,0 +1,104 @@
+"""POST /v1/audio/speech: text to audio, streamed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import Executor
+from typing import Any
+
+from litestar import Request, post
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp, Receive
+
+from engine.errors import EngineFault, UnknownVoice
+from engine.types import PcmChunk
+from server.catalog import Catalog
+from server.context import context_of
+from server.metrics import SpeechMeter
+from server.schemas.body import decode_json
+from server.schemas.speech import SpeechRequest
+from server.settings import Settings
+from server.speech import (
+    SpeechPlan,
+    as_bytes,
+    as_events,
+    encode_clip,
+    plan_speech,
+    stream_encoded,
+)
+from server.streaming import StreamedBody, unless_gone
+
+ENGINE_HEADER = "x-rhapsode-engine"
+_SSE_MEDIA_TYPE = "text/event-stream; charset=utf-8"
+
+
+@post("/v1/audio/speech", status_code=200)
+async def create_speech(
+    request: Request[Any, Any, Any], catalog: Catalog, settings: Settings, encoders: Executor
+) -> ASGIApp:
+    """Speak a text. The first audio exists before the answer begins."""
+    content_type = request.headers.get("content-type", "")
+    body = decode_json(SpeechRequest, await request.body(), content_type)
+    engine = catalog.engine(body.model)
+    info = await unless_gone(request.receive, engine.ready())
+    voice = catalog.engine_voice(engine.name, body.voice_name)
+    plan = plan_speech(body, info, voice, settings.limits.input_chars)
+    context = context_of(request.scope)
+    meter = SpeechMeter(context, info.sample_rate, _facts(body, plan, engine.name))
+    chunks = meter.watch(engine.synthesize(plan.request, context.request_id))
+    headers = {ENGINE_HEADER: engine.name}
+    try:
+        if body.is_whole:
+            return await _whole(request.receive, plan, chunks, encoders, meter, headers)
+        return await _streamed(request.receive, body, plan, chunks, encoders, meter, headers)
+    except UnknownVoice as exc:
+        meter.ended(exc)
+        raise catalog.unknown_voice(engine.name, body.voice_name) from exc
+    except (Exception, asyncio.CancelledError) as exc:
+        meter.ended(exc)
+        raise
+
+
+async def _whole(
+    receive: Receive,
+    plan: SpeechPlan,
+    chunks: AsyncGenerator[PcmChunk, None],
+    encoders: Executor,
+    meter: SpeechMeter,
+    headers: dict[str, str],
+) -> ASGIResponse:
+    clip = await unless_gone(receive, encode_clip(plan, chunks, encoders))
+    meter.sent(clip)
+    meter.ended(None)
+    return ASGIResponse(body=clip, headers=headers, media_type=plan.media_type, status_code=200)
+
+
+async def _streamed(
+    receive: Receive,
+    body: SpeechRequest,
+    plan: SpeechPlan,
+    chunks: AsyncGenerator[PcmChunk, None],
+    encoders: Executor,
+    meter: SpeechMeter,
+    headers: dict[str, str],
+) -> StreamedBody:
+    audio = stream_encoded(plan, chunks, encoders)
+    parts = as_events(audio, meter, body, plan.tempo) if body.is_sse else as_bytes(audio, meter)
+    try:
+        first = await unless_gone(receive, anext(parts))
+    except StopAsyncIteration:
+        raise EngineFault("the engine gave no audio") from None
+    # Proxies such as nginx would hold a stream back otherwise.
+    headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    headers["content-type"] = _SSE_MEDIA_TYPE if body.is_sse else plan.media_type
+    return StreamedBody(first, parts, headers, meter.ended)
+
+
+def _facts(body: SpeechRequest, plan: SpeechPlan, engine: str) -> dict[str, str | int | float]:
+    return {
+        "engine": engine,
+        "voice": body.voice_name,
+        "format": plan.response_format,
+        "characters": len(body.input),
+    }

@@ -1,0 +1,1 @@
+"""Bodies of requests and answers, with the wire's own names."""

@@ -1,0 +1,57 @@
+"""Models and voices, as lists and one by one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """OpenAI's four fields, then what an engine can do."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "rhapsode"
+    engine: str
+    """The engine behind it: of an alias, the one that it means now."""
+    task: str
+    state: str
+    """"ready", "starting" or "restarting"."""
+    clones_voices: bool | None = None
+    """None while the engine has yet to load."""
+    embedded: bool | None = None
+    description: str = ""
+
+
+class ModelList(Struct, frozen=True):
+    data: tuple[Model, ...]
+    object: Literal["list"] = "list"
+
+
+class AudioModels(Struct, frozen=True):
+    """What Open WebUI and speaches ask for."""
+
+    models: tuple[Model, ...]
+    object: Literal["list"] = "list"
+
+
+class Voice(Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    object: Literal["audio.voice"] = "audio.voice"
+    created_at: int
+    type: Literal["builtin", "engine"]
+    """"builtin": a name of the settings' table. "engine": a voice that the engine brings."""
+    language: str | None = None
+
+
+class VoiceList(Struct, frozen=True):
+    """The union of the shapes that clients expect of this unofficial list."""
+
+    voices: tuple[Voice, ...]
+    data: tuple[Voice, ...]
+    object: Literal["list"] = "list"
+    has_more: bool = False
+    uploaded_voices: tuple[Voice, ...] = ()

@@ -1,0 +1,176 @@
+"""Settings: defaults < TOML file < RHAPSODE_* environment < command line.
+
+An unknown key or a bad value stops the start with one line that names it. A key is written
+`limits.input_chars` on the command line (`--set`) and `RHAPSODE_LIMITS__INPUT_CHARS` in the
+environment; lists are comma-separated there.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from engine.config import PoolConfig
+from engine.registry import PLUGINS
+
+_ENV_PREFIX = "RHAPSODE_"
+_ENV_CONFIG = "RHAPSODE_CONFIG"
+
+
+class SettingsError(Exception):
+    """A setting that cannot be; the message is one line for a person."""
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a request may be."""
+
+    input_chars: int = 4096
+    """Code points of text in a speech request."""
+    json_bytes: int = 1 << 20
+    """Size of a JSON body."""
+    upload_bytes: int = 26_214_400
+    """Size of a multipart body."""
+
+    def __post_init__(self) -> None:
+        for field in self.__struct_fields__:
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be 1 or more")
+
+
+class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One engine."""
+
+    enabled: bool = True
+    devices: tuple[str, ...] = ("cpu",)
+    """A worker process each."""
+    options: dict[str, str | int | float | bool | None] = {}
+    """The plug-in's own options: see engine/config.py."""
+    voices: dict[str, str] = {}
+    """Voice name -> the engine's voice; adds rows to the plug-in's own table, or replaces them."""
+
+    def __post_init__(self) -> None:
+        if not self.devices:
+            raise ValueError("devices must name at least one")
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of them."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_keys: tuple[str, ...] = ()
+    """Bearer keys that are let in; none: everybody is."""
+    open_catalog: bool = True
+    """Lists of models and voices need no key: Open WebUI asks for them without one."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call; none by default."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    drain_s: int = 30
+    """How long streams may go on after SIGTERM, s."""
+    encoder_threads: int = 2
+    """Threads that compress audio."""
+    limits: Limits = Limits()
+    pool: PoolConfig = PoolConfig()
+    engines: dict[str, EngineSettings] = {}
+    """By name; the embedded engines run unless they are disabled here."""
+    speech_engine: str = "espeak-ng"
+    """The one that the aliases below mean."""
+    speech_aliases: tuple[str, ...] = (
+        "tts-1",
+        "tts-1-hd",
+        "gpt-4o-mini-tts",
+        "gpt-4o-mini-tts-2025-12-15",
+    )
+    """Model names of OpenAI's that mean `speech_engine`."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError("port must be within 0 and 65535")
+        if self.encoder_threads < 1:
+            raise ValueError("encoder_threads must be 1 or more")
+        for name, engine in self.engines.items():
+            _check_engine(name, engine)
+        if self.speech_engine not in self.running:
+            raise ValueError(f"speech_engine: {self.speech_engine!r} is not among the engines")
+
+    @property
+    def running(self) -> dict[str, EngineSettings]:
+        """The engines to run: the embedded ones and those that are set, less the disabled."""
+        embedded = {name: EngineSettings() for name, plugin in PLUGINS.items() if plugin.embedded}
+        return {name: each for name, each in (embedded | self.engines).items() if each.enabled}
+
+
+def _check_engine(name: str, engine: EngineSettings) -> None:
+    if (plugin := PLUGINS.get(name)) is None:
+        if ":" not in name:
+            raise ValueError(f"engines: unknown engine {name!r}; known: {', '.join(PLUGINS)}")
+        return
+    try:
+        msgspec.convert(engine.options, plugin.options, strict=False)
+    except msgspec.ValidationError as exc:
+        raise ValueError(f"engines.{name}.options: {exc}") from exc
+
+
+def load_settings(
+    config: Path | None, environ: Mapping[str, str], overrides: Sequence[tuple[str, str]] = ()
+) -> Settings:
+    """Read and check all settings.
+
+    Args:
+        config: TOML file; None takes RHAPSODE_CONFIG, or no file.
+        environ: The environment.
+        overrides: From the command line: (dotted key, value).
+    Raises:
+        SettingsError: unreadable file, unknown key, bad value.
+    """
+    if config is None and (named := environ.get(_ENV_CONFIG)):
+        config = Path(named)
+    tree = _read_toml(config) if config else {}
+    for name, value in sorted(environ.items()):
+        if name.startswith(_ENV_PREFIX) and name != _ENV_CONFIG:
+            dotted = name.removeprefix(_ENV_PREFIX).lower().replace("__", ".")
+            _put(tree, dotted, value, f"environment variable {name}")
+    for dotted, value in overrides:
+        _put(tree, dotted, value, f"--set {dotted}")
+    try:
+        # Not strict: numbers and booleans come as text from the environment.
+        return msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as exc:
+        raise SettingsError(f"bad setting: {exc}") from exc
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise SettingsError(f"cannot read {path}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{path} is not TOML: {exc}") from exc
+
+
+def _put(tree: dict[str, Any], dotted: str, text: str, origin: str) -> None:
+    """Set one leaf of the tree from text, by the type of its field."""
+    *parents, leaf = dotted.split(".")
+    struct: Any = Settings
+    for key in parents:
+        struct = _field_type(struct, key, origin)
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise SettingsError(f"bad setting: {origin}: {key} is not a section")
+    is_list = getattr(_field_type(struct, leaf, origin), "__origin__", None) is tuple
+    tree[leaf] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+
+
+def _field_type(struct: Any, key: str, origin: str) -> Any:
+    if getattr(struct, "__origin__", None) is dict:
+        return struct.__args__[1]
+    if isinstance(struct, type) and issubclass(struct, Struct):
+        for field in msgspec.structs.fields(struct):
+            if field.name == key:
+                return field.type
+    raise SettingsError(f"bad setting: {origin}: unknown key {key!r}")
