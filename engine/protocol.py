@@ -41,10 +41,11 @@ class Engine(Protocol):
 
 
 class Synthesizer(Engine, Protocol):
-    """Text to speech, one batched step at a time."""
+    """Text to speech, one batched step at a time.
 
-    stages: tuple[str, ...]
-    """In the order in which a job passes them; a later stage is nearer to audio."""
+    A job passes stages that the plug-in names ("prefill", "decode", "render"); jobs that wait for
+    the same stage share its steps.
+    """
 
     def start(self, job_id: int, request: SynthesisRequest) -> Job:
         """Validate a request and set up its state. No audio yet, no more than milliseconds.

@@ -49,7 +49,13 @@ class Catalog:
         return pool
 
     def engine_voice(self, engine: str, voice: str) -> str:
-        """The engine's own voice that a name means; one that no table knows is the engine's."""
+        """The engine's own voice that a name means; one that no table knows is the engine's.
+
+        Raises:
+            ApiError: 400, the name is empty.
+        """
+        if not voice.strip():
+            raise self.unknown_voice(engine, voice)
         return self._voices.get(engine, {}).get(voice, voice)
 
     def unknown_voice(self, engine: str, voice: str) -> ApiError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from engine.errors import EngineError
 from server.errors import ApiError
+from server.log import log_to_stderr
 from server.settings import Settings, SettingsError, load_settings
 
 Command = Callable[[Settings, argparse.Namespace], int]
@@ -36,7 +36,7 @@ def serve(settings: Settings, _: argparse.Namespace) -> int:
 
     from server.app import create_app, create_pools
 
-    _log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level)
     # uvicorn raises the signal that ended it once more when it has drained; an end that was asked
     # for is a success.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -58,7 +58,7 @@ def speak(settings: Settings, args: argparse.Namespace) -> int:
     """Speak to a file, or to standard output."""
     from server.offline import speak_to
 
-    _log_to_stderr("WARNING")
+    log_to_stderr("WARNING")
     text = sys.stdin.read() if args.text == "-" else args.text
     if args.output == "-":
         asyncio.run(speak_to(sys.stdout.buffer, settings, text, _speech_options(args, "wav")))
@@ -79,7 +79,7 @@ def list_voices(settings: Settings, _: argparse.Namespace) -> int:
     """Names that speak, and the voices that the engine brings."""
     from server.offline import loaded_catalog
 
-    _log_to_stderr("WARNING")
+    log_to_stderr("WARNING")
     for voice in asyncio.run(loaded_catalog(settings)).voices():
         print(f"{voice.id:32} {voice.language or '-':16} {voice.name}")
     return 0
@@ -89,7 +89,7 @@ def list_models(settings: Settings, _: argparse.Namespace) -> int:
     """Model names, and the engine that each means."""
     from server.offline import loaded_catalog
 
-    _log_to_stderr("WARNING")
+    log_to_stderr("WARNING")
     for model in asyncio.run(loaded_catalog(settings)).models():
         print(f"{model.id:28} {model.engine:16} {model.task:14} {model.description}")
     return 0
@@ -99,7 +99,7 @@ def examine(settings: Settings, _: argparse.Namespace) -> int:
     """What is installed, what each engine can do here, and what to do about what is missing."""
     from server.doctor import report
 
-    _log_to_stderr("ERROR")
+    log_to_stderr("ERROR")
     lines, is_well = asyncio.run(report(settings))
     print("\n".join(lines))
     return 0 if is_well else 1
@@ -155,10 +155,6 @@ def _speech_options(args: argparse.Namespace, response_format: str) -> dict[str,
     """The fields of a speech request, but for its text."""
     fields = {key: getattr(args, key) for key in ("model", "voice", "speed", "language", "seed")}
     return {**fields, "response_format": args.format or response_format}
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
 
 
 if __name__ == "__main__":

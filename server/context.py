@@ -6,7 +6,7 @@ import time
 from secrets import token_hex
 from typing import Any
 
-from litestar.datastructures import MutableScopeHeaders
+from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.types import Message, Scope
 from msgspec import Struct
 
@@ -30,6 +30,12 @@ def context_of(scope: Scope | dict[str, Any]) -> RequestContext:
     if (context := state.get(_STATE_KEY)) is None:
         context = state[_STATE_KEY] = RequestContext(f"req_{token_hex(16)}", time.perf_counter())
     return context
+
+
+def client_facts(headers: Headers) -> dict[str, str]:
+    """What a client's own log is matched by: its request id, and which try this is."""
+    named = {"client_request_id": "x-client-request-id", "retry": "x-stainless-retry-count"}
+    return {fact: value for fact, name in named.items() if (value := headers.get(name))}
 
 
 async def stamp_headers(message: Message, scope: Scope) -> None:

@@ -22,6 +22,8 @@ from engine.errors import (
     WorkerDied,
     WorkerUnavailable,
 )
+from server.context import context_of
+from server.log import quoted
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +110,20 @@ def detail_of(error: ApiError) -> ErrorDetail:
 def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorEnvelope]:
     """Litestar's exception handler for everything."""
     answer = as_api_error(error)
-    if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, EngineError):
-        logger.error("event=internal_error path=%s", request.url.path, exc_info=error)
+    is_bug = answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(
+        error, EngineError
+    )
+    logger.log(
+        logging.ERROR if is_bug else logging.INFO,
+        "event=refused request_id=%s method=%s path=%s status=%d code=%s param=%s",
+        context_of(request.scope).request_id,
+        request.method,
+        quoted(request.url.path),
+        answer.status,
+        answer.code,
+        answer.param,
+        exc_info=error if is_bug else None,
+    )
     return Response(
         ErrorEnvelope(detail_of(answer)),
         status_code=answer.status,

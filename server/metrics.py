@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from engine.types import PcmChunk
 from server.context import RequestContext
 from server.errors import ClientGone
+from server.log import quoted
 
 logger = logging.getLogger(__name__)
-
-_BARE = re.compile(r"[\w.:/+%-]+", re.ASCII)
 
 
 class SpeechMeter:
     """Counts one speech request while it runs, and logs it when it ends."""
 
     def __init__(
-        self, context: RequestContext, sample_rate: int, facts: dict[str, str | int | float]
+        self, context: RequestContext, sample_rate: int, facts: Mapping[str, str | int]
     ) -> None:
         self._context = context
         self._sample_rate = sample_rate
@@ -68,13 +65,7 @@ class SpeechMeter:
             line["ttfa_s"] = round(self._ttfa_s, 4)
         if self._samples:
             line["rtf"] = round(self._compute_s / self.audio_s, 4)
-        logger.info("%s", " ".join(f"{key}={_quoted(value)}" for key, value in line.items()))
-
-
-def _quoted(value: str | float) -> str:
-    """Names come from clients: none may begin a line, or a field, of its own."""
-    text = str(value)[:100]
-    return text if _BARE.fullmatch(text) else json.dumps(text)
+        logger.info("%s", " ".join(f"{key}={quoted(value)}" for key, value in line.items()))
 
 
 def _outcome(error: BaseException | None) -> str:

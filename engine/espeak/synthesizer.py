@@ -34,8 +34,6 @@ _DESCRIPTION = (
 class EspeakSynthesizer:
     """Implements `engine.protocol.Synthesizer`."""
 
-    stages = ("render",)
-
     def __init__(self, options: EspeakOptions) -> None:
         self._options = options
 

@@ -43,8 +43,6 @@ class ToneSynthesizer:
         options: `fail_load`: a message to fail `load` with.
     """
 
-    stages = ("decode", "render")
-
     def __init__(self, options: dict[str, str]) -> None:
         self._fail_load = options.get("fail_load")
         self.steps: list[tuple[str, list[int]]] = []

@@ -1,9 +1,10 @@
-from typing import cast
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from engine.errors import EngineFault, InvalidRequest, from_wire
+from engine.protocol import Emit
 from engine.runtime.loop import SpeechLoop
 from engine.runtime.wire import Audio, Cancel, Event, Failed, Finished, Grant, Start
 from engine.tests.fake import SAMPLE_RATE, ToneSynthesizer, tone
@@ -104,16 +105,16 @@ def test_cancelled_job_is_dropped_and_says_nothing_more() -> None:
     assert bench.engine.finished == [1]
 
 
-def test_cancel_during_a_step_silences_the_rest_of_it() -> None:
+def test_cancel_during_a_step_silences_the_rest_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.start(1, "a b c")
     step = bench.engine.step
 
-    def cancelled_meanwhile(stage: str, jobs: list[Job], emit: object) -> None:
+    def cancelled_meanwhile(stage: str, jobs: Sequence[Job], emit: Emit) -> None:
         bench.loop.cancel(1)
-        step(stage, jobs, cast("object", emit))  # type: ignore[arg-type]
+        step(stage, jobs, emit)
 
-    bench.engine.step = cancelled_meanwhile  # type: ignore[method-assign,assignment]
+    monkeypatch.setattr(bench.engine, "step", cancelled_meanwhile)
     bench.run()
     assert bench.sent == []
     assert bench.engine.finished == [1]

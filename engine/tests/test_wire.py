@@ -18,7 +18,7 @@ from engine.errors import (
 from engine.runtime.wire import Audio, Event, Failed, Finished, FrameDecoder, encode_frame
 from engine.types import Word
 
-EVENTS = [
+EVENTS: list[Event] = [
     Audio(1, b"\0\0\x80?" * 100, (Word("hello", 0.0), Word("wörld", 0.25)), 0.001),
     Failed(2, to_wire(UnknownVoice("no voice 'x'"))),
     Finished(1),

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from litestar import get
+from litestar import route
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from server.auth import CATALOG
 from server.catalog import Catalog
+from server.routes import GET
 from server.schemas.catalog import AudioModels, Model, ModelList, VoiceList
 
 
-@get("/v1/models", opt=CATALOG)
-async def list_models(catalog: Catalog) -> ModelList:
+@route("/v1/models", http_method=GET, opt=CATALOG)
+async def list_models(catalog: NamedDependency[Catalog]) -> ModelList:
     """All models, aliases among them: several clients look for OpenAI's names."""
     return ModelList(catalog.models())
 
 
-@get("/v1/models/{model_id:path}", opt=CATALOG)
-async def get_model(model_id: str, catalog: Catalog) -> Model:
+@route("/v1/models/{model_id:path}", http_method=GET, opt=CATALOG)
+async def get_model(model_id: FromPath[str], catalog: NamedDependency[Catalog]) -> Model:
     """One model; its id may hold slashes."""
     return catalog.model(model_id.removeprefix("/"))
 
 
-@get("/v1/audio/models", opt=CATALOG)
-async def list_audio_models(catalog: Catalog) -> AudioModels:
+@route("/v1/audio/models", http_method=GET, opt=CATALOG)
+async def list_audio_models(catalog: NamedDependency[Catalog]) -> AudioModels:
     return AudioModels(catalog.models())
 
 
-@get("/v1/audio/voices", opt=CATALOG)
-async def list_voices(catalog: Catalog) -> VoiceList:
+@route("/v1/audio/voices", http_method=GET, opt=CATALOG)
+async def list_voices(catalog: NamedDependency[Catalog]) -> VoiceList:
     voices = catalog.voices()
     return VoiceList(voices=voices, data=voices)

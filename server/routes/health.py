@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Literal
 
-from litestar import Response, get
+from litestar import Response, route
+from litestar.di import NamedDependency
 from msgspec import Struct
 
 from engine.types import EngineStatus
+from server import VERSION
 from server.auth import OPEN
 from server.catalog import Catalog
+from server.routes import GET
 
 
 class Health(Struct, frozen=True):
@@ -27,14 +29,14 @@ class About(Struct, frozen=True):
     version: str
 
 
-@get("/health", opt=OPEN)
+@route("/health", http_method=GET, opt=OPEN)
 async def get_health() -> Health:
     """The process answers."""
     return Health()
 
 
-@get("/ready", opt=OPEN)
-async def get_ready(catalog: Catalog) -> Response[Readiness]:
+@route("/ready", http_method=GET, opt=OPEN)
+async def get_ready(catalog: NamedDependency[Catalog]) -> Response[Readiness]:
     """Every engine has a worker; 503 while one has none."""
     engines = {name: engine.status for name, engine in catalog.engines.items()}
     is_ready = all(status.state == "ready" for status in engines.values())
@@ -42,7 +44,7 @@ async def get_ready(catalog: Catalog) -> Response[Readiness]:
     return Response(body, status_code=200 if is_ready else 503)
 
 
-@get(["/", "/v1"], opt=OPEN)
+@route(["/", "/v1"], http_method=GET, opt=OPEN)
 async def get_about() -> About:
     """Some clients open a connection here before they need it."""
-    return About("rhapsode", version("rhapsode"))
+    return About("rhapsode", VERSION)

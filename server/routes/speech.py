@@ -8,13 +8,14 @@ from concurrent.futures import Executor
 from typing import Any
 
 from litestar import Request, post
+from litestar.di import NamedDependency
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Receive
 
 from engine.errors import EngineFault, UnknownVoice
 from engine.types import PcmChunk
 from server.catalog import Catalog
-from server.context import context_of
+from server.context import client_facts, context_of
 from server.metrics import SpeechMeter
 from server.schemas.body import decode_json
 from server.schemas.speech import SpeechRequest
@@ -35,7 +36,10 @@ _SSE_MEDIA_TYPE = "text/event-stream; charset=utf-8"
 
 @post("/v1/audio/speech", status_code=200)
 async def create_speech(
-    request: Request[Any, Any, Any], catalog: Catalog, settings: Settings, encoders: Executor
+    request: Request[Any, Any, Any],
+    catalog: NamedDependency[Catalog],
+    settings: NamedDependency[Settings],
+    encoders: NamedDependency[Executor],
 ) -> ASGIApp:
     """Speak a text. The first audio exists before the answer begins."""
     content_type = request.headers.get("content-type", "")
@@ -45,7 +49,8 @@ async def create_speech(
     voice = catalog.engine_voice(engine.name, body.voice_name)
     plan = plan_speech(body, info, voice, settings.limits.input_chars)
     context = context_of(request.scope)
-    meter = SpeechMeter(context, info.sample_rate, _facts(body, plan, engine.name))
+    facts = {"engine": engine.name, **_facts(body, plan), **client_facts(request.headers)}
+    meter = SpeechMeter(context, info.sample_rate, facts)
     chunks = meter.watch(engine.synthesize(plan.request, context.request_id))
     headers = {ENGINE_HEADER: engine.name}
     try:
@@ -95,9 +100,8 @@ async def _streamed(
     return StreamedBody(first, parts, headers, meter.ended)
 
 
-def _facts(body: SpeechRequest, plan: SpeechPlan, engine: str) -> dict[str, str | int | float]:
+def _facts(body: SpeechRequest, plan: SpeechPlan) -> dict[str, str | int]:
     return {
-        "engine": engine,
         "voice": body.voice_name,
         "format": plan.response_format,
         "characters": len(body.input),

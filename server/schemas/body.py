@@ -33,9 +33,11 @@ def decode_json(schema: type[T], body: bytes, content_type: str) -> T:
     except msgspec.ValidationError as exc:
         path, message = explain(exc)
         param = path.partition(".")[0].partition("[")[0] if path else None
-        where = f"{path}: " if path else ""
-        code = "missing_required_parameter" if "missing required" in message else "invalid_value"
-        raise ApiError(400, f"{where}{message}", param=param, code=code) from exc
+        if "missing required" in message:
+            message, code = f"Missing required parameter: '{path}'.", "missing_required_parameter"
+        else:
+            message, code = f"{path}: {message}" if path else message, "invalid_value"
+        raise ApiError(400, message, param=param, code=code) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         if (field := _field_with_surrogate(body)) is not None:
             message = f"{field}: holds a lone surrogate, which is not a character"

@@ -26,7 +26,7 @@ def body_with(**fields: object) -> bytes:
 def test_smallest_body_takes_all_defaults() -> None:
     body = decode(body_with())
     assert (body.model, body.input, body.voice_name) == ("m", "i", "v")
-    assert body.speed is body.response_format is body.instructions is None
+    assert (body.speed, body.response_format, body.instructions) == (None, None, None)
     assert not body.is_sse
     assert not body.is_whole
 
