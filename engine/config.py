@@ -90,6 +90,8 @@ class PoolConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     restart_delay_max_s: float = 30.0
     stable_after_s: float = 30.0
     """A worker that lived this long starts the doubling afresh."""
+    look_again_s: float = 10.0
+    """How often to look for a model that is not on disk."""
     wait_s: float = 10.0
     """How long a request waits for a worker that is starting; then it fails as unavailable."""
     max_jobs: int = 1000

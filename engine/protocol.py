@@ -114,8 +114,8 @@ class Aligner(Protocol):
         ...
 
 
-class SpeechEngine(Protocol):
-    """The async face of a speech engine: what the server is given. Event loop only."""
+class EngineFace(Protocol):
+    """What the server sees of an engine. Event loop only."""
 
     @property
     def name(self) -> str: ...
@@ -136,6 +136,10 @@ class SpeechEngine(Protocol):
         """
         ...
 
+
+class SpeechEngine(EngineFace, Protocol):
+    """The async face of a Synthesizer."""
+
     def synthesize(
         self, request: SynthesisRequest, request_id: str
     ) -> AsyncGenerator[PcmChunk, None]:
@@ -143,5 +147,24 @@ class SpeechEngine(Protocol):
 
         Raises:
             EngineError: before or between chunks. A stream that ends without one is whole.
+        """
+        ...
+
+
+class TranscriptionEngine(EngineFace, Protocol):
+    """The async face of a Transcriber."""
+
+    def transcribe(
+        self, audio: AsyncGenerator[Samples, None], options: TranscribeOptions, request_id: str
+    ) -> AsyncGenerator[TranscriptInfo | Segment, None]:
+        """Transcribe, segment by segment; the info comes first. Closing it cancels the job.
+
+        Args:
+            audio: Blocks of float32 mono [T] at EngineInfo.sample_rate; closed in any case. What
+                it raises is raised here.
+            options: What is wanted.
+            request_id: For the log.
+        Raises:
+            EngineError: before or between parts. A transcript that ends without one is whole.
         """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import cast
@@ -30,6 +31,8 @@ class Plugin(Struct, frozen=True, kw_only=True):
     options: type[Struct]
     requires: tuple[str, ...]
     """Modules that must be importable."""
+    missing: str | None = None
+    """`module:callable`; options -> what else is not there and how to get it, or None. Light."""
     install: str
     """What a person types to get them."""
     embedded: bool = False
@@ -65,9 +68,19 @@ PLUGINS: dict[str, Plugin] = {
 }
 
 
-def missing_modules(name: str) -> list[str]:
-    """The modules that the plug-in needs and this environment lacks; imports none of them."""
-    return [module for module in PLUGINS[name].requires if find_spec(module) is None]
+def missing(config: WorkerConfig) -> str | None:
+    """What the engine needs and this machine lacks, and how to get it: one line. Cheap.
+
+    None for an engine that can be loaded, as far as that can be told without loading it.
+    """
+    if (plugin := PLUGINS.get(config.engine)) is None:
+        return None
+    if lacking := [module for module in plugin.requires if find_spec(module) is None]:
+        return f"{config.engine} needs {', '.join(lacking)}: {plugin.install}"
+    if plugin.missing is None:
+        return None
+    options = msgspec.convert(config.options, plugin.options, strict=False)
+    return cast("str | None", _load(plugin.missing)(options))
 
 
 def create(config: WorkerConfig) -> Engine:
@@ -82,8 +95,8 @@ def create(config: WorkerConfig) -> Engine:
         return _build(config.engine, config.options)
     if (plugin := PLUGINS.get(config.engine)) is None:
         raise LoadFailed(f"unknown engine {config.engine!r}; known: {', '.join(sorted(PLUGINS))}")
-    if missing := missing_modules(config.engine):
-        raise LoadFailed(f"{config.engine} needs {', '.join(missing)}: {plugin.install}")
+    if (reason := missing(config)) is not None:
+        raise LoadFailed(reason)
     try:
         options = msgspec.convert(config.options, plugin.options, strict=False)
     except msgspec.ValidationError as exc:
@@ -92,5 +105,9 @@ def create(config: WorkerConfig) -> Engine:
 
 
 def _build(factory: str, options: object) -> Engine:
-    module, _, attribute = factory.partition(":")
-    return cast("Engine", getattr(import_module(module), attribute)(options))
+    return cast("Engine", _load(factory)(options))
+
+
+def _load(name: str) -> Callable[[object], object]:
+    module, _, attribute = name.partition(":")
+    return cast("Callable[[object], object]", getattr(import_module(module), attribute))

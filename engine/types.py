@@ -17,6 +17,9 @@ Device: TypeAlias = str
 Task: TypeAlias = Literal["speech", "transcription"]
 
 
+EngineState: TypeAlias = Literal["starting", "ready", "restarting", "absent"]
+
+
 class VoiceInfo(Struct, frozen=True):
     """A voice that an engine brings with it."""
 
@@ -52,7 +55,8 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
 class EngineStatus(Struct, frozen=True, kw_only=True):
     """How an engine's workers are."""
 
-    state: Literal["starting", "ready", "restarting"]
+    state: EngineState
+    """"absent": something that it needs is not on this machine, and `error` says what."""
     workers: int
     """Ready now."""
     jobs: int

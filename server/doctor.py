@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from engine.errors import EngineError
 from engine.protocol import SpeechEngine
-from engine.registry import PLUGINS, missing_modules
+from engine.registry import PLUGINS
 from server.offline import running_catalog
 from server.settings import Settings
 
@@ -32,8 +32,6 @@ async def report(settings: Settings) -> tuple[list[str], bool]:
 
 
 async def _examine(name: str, engine: SpeechEngine) -> tuple[bool, list[str]]:
-    if name in PLUGINS and (missing := missing_modules(name)):
-        return False, [f"  x {name}: needs {', '.join(missing)}; run: {PLUGINS[name].install}"]
     try:
         info = await engine.ready()
     except EngineError as exc:

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from itertools import count
 
 import msgspec
@@ -14,26 +15,40 @@ import numpy as np
 
 from engine.config import WorkerConfig
 from engine.errors import LoadFailed, WorkerDied, from_wire
+from engine.runtime.stream import Budget, JobStream
 from engine.runtime.wire import (
     Audio,
     Broken,
     Cancel,
     Command,
     Event,
-    Failed,
-    Finished,
+    Found,
     FrameDecoder,
     Grant,
+    Heard,
+    Listen,
     Ready,
+    Room,
+    Sound,
     Start,
     encode_frame,
 )
-from engine.types import EngineInfo, PcmChunk, SynthesisRequest
+from engine.types import (
+    EngineInfo,
+    PcmChunk,
+    Samples,
+    Segment,
+    SynthesisRequest,
+    TranscribeOptions,
+    TranscriptInfo,
+)
 
 logger = logging.getLogger(__name__)
 
-StreamItem = Audio | Finished | Failed | None
-"""What a stream's queue holds; None: the worker died."""
+LISTEN_AHEAD_S = 60.0
+"""Sound sent before the worker has asked for it."""
+
+DEATH = "the engine's worker died while it worked on this request"
 
 
 class WorkerClient(asyncio.Protocol):
@@ -47,7 +62,7 @@ class WorkerClient(asyncio.Protocol):
     def __init__(self, buffer_s: float) -> None:
         self._buffer_s = buffer_s
         self._decoder: FrameDecoder[Event] = FrameDecoder(Event)  # type: ignore[arg-type]
-        self._streams: dict[int, asyncio.Queue[StreamItem]] = {}
+        self._streams: dict[int, JobStream] = {}
         self._job_ids = count(1)
         self._loaded: asyncio.Future[EngineInfo] = asyncio.get_running_loop().create_future()
         self._closed = asyncio.Event()
@@ -111,27 +126,68 @@ class WorkerClient(asyncio.Protocol):
         self, request: SynthesisRequest, request_id: str
     ) -> AsyncGenerator[PcmChunk, None]:
         """See `engine.protocol.SpeechEngine`. What has queued up is given as one chunk."""
-        job_id = next(self._job_ids)
         grant = int(self._buffer_s * self.info.sample_rate)
-        queue: asyncio.Queue[StreamItem] = asyncio.Queue()
-        self._streams[job_id] = queue
-        is_over = owed = 0
-        try:
-            self._send(Start(job_id, request_id, request, grant))
-            while not is_over:
-                audio, last = await _take_all(queue)
+        owed = 0
+        with self._stream() as stream:
+            self._send(Start(stream.job_id, request_id, request, grant))
+            while not stream.is_over:
+                audio = [event for event in await stream.take() if isinstance(event, Audio)]
                 if audio:
                     chunk = _joined(audio)
                     yield chunk
                     owed += len(chunk.samples)
                     if owed >= grant // 4:
-                        self._send(Grant(job_id, owed))
+                        self._send(Grant(stream.job_id, owed))
                         owed = 0
-                is_over = _is_last(last)
+
+    async def transcribe(
+        self, audio: AsyncGenerator[Samples, None], options: TranscribeOptions, request_id: str
+    ) -> AsyncGenerator[TranscriptInfo | Segment, None]:
+        """See `engine.protocol.TranscriptionEngine`."""
+        room = Budget(int(LISTEN_AHEAD_S * self.info.sample_rate))
+        with self._stream() as stream:
+            self._send(Listen(stream.job_id, request_id, options))
+            feeding = asyncio.create_task(self._feed(audio, room, stream))
+            try:
+                while not stream.is_over:
+                    for event in await stream.take():
+                        match event:
+                            case Room(_, samples):
+                                room.add(samples)
+                            case Heard(_, info):
+                                yield info
+                            case Found(_, segment):
+                                yield segment
+            finally:
+                feeding.cancel()
+                await asyncio.gather(feeding, return_exceptions=True)
+
+    async def _feed(
+        self, audio: AsyncGenerator[Samples, None], room: Budget, stream: JobStream
+    ) -> None:
+        """Send a recording as there is room for it. A failure to read it ends the stream."""
+        try:
+            async with aclosing(audio):
+                async for block in audio:
+                    await room.take(len(block))
+                    self._send(Sound(stream.job_id, block.tobytes()))
+            self._send(Sound(stream.job_id, b""))
+        except Exception as exc:  # noqa: BLE001 - it is raised where the stream is read
+            stream.put(exc)
+
+    @contextmanager
+    def _stream(self) -> Iterator[JobStream]:
+        """A job's events; a job that is left before its end is cancelled."""
+        if not self.is_alive:
+            raise WorkerDied(DEATH)
+        stream = JobStream(next(self._job_ids))
+        self._streams[stream.job_id] = stream
+        try:
+            yield stream
         finally:
-            del self._streams[job_id]
-            if not is_over:
-                self._send(Cancel(job_id))
+            del self._streams[stream.job_id]
+            if not stream.is_over:
+                self._send(Cancel(stream.job_id))
 
     def data_received(self, data: bytes) -> None:
         """asyncio.Protocol: hand each event to its stream."""
@@ -146,8 +202,8 @@ class WorkerClient(asyncio.Protocol):
         """asyncio.Protocol: the worker is gone, and with it all that was in flight."""
         if not self._loaded.done():
             self._loaded.set_exception(LoadFailed("the worker died while it loaded"))
-        for queue in self._streams.values():
-            queue.put_nowait(None)
+        for stream in self._streams.values():
+            stream.put(WorkerDied(DEATH))
         self._closed.set()
 
     def _dispatch(self, event: Event) -> None:
@@ -156,38 +212,14 @@ class WorkerClient(asyncio.Protocol):
                 self._loaded.set_result(info)
             case Broken(error):
                 self._loaded.set_exception(from_wire(error))
-            case Audio() | Finished() | Failed():
-                # A stream that was cancelled is unknown here; its last audio is still on the way.
-                if (queue := self._streams.get(event.job_id)) is not None:
-                    queue.put_nowait(event)
+            case _:
+                # A stream that was cancelled is unknown here; its last events are on their way.
+                if (stream := self._streams.get(event.job_id)) is not None:
+                    stream.put(event)
 
     def _send(self, command: Command) -> None:
         if not self._transport.is_closing():
             self._transport.write(encode_frame(command))
-
-
-async def _take_all(queue: asyncio.Queue[StreamItem]) -> tuple[list[Audio], StreamItem | Audio]:
-    """Wait for one item, then take what else is there, up to the stream's end."""
-    audio: list[Audio] = []
-    item = await queue.get()
-    while isinstance(item, Audio):
-        audio.append(item)
-        if queue.empty():
-            break
-        item = queue.get_nowait()
-    return audio, item
-
-
-def _is_last(item: StreamItem) -> bool:
-    match item:
-        case None:
-            raise WorkerDied("the engine's worker died while it worked on this request")
-        case Failed(_, error):
-            raise from_wire(error)
-        case Finished():
-            return True
-        case Audio():
-            return False
 
 
 def _joined(audio: list[Audio]) -> PcmChunk:

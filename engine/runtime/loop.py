@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class SpeechLoop:
-    """The jobs of one worker. One thread calls everything but `cancel`.
+    """The jobs of one worker. One thread calls everything but `notice`.
 
     Args:
         engine: Loaded.
@@ -41,10 +41,15 @@ class SpeechLoop:
         self._stepping: list[RunningJob] = []
         self._mark = 0.0
 
-    def cancel(self, job_id: int) -> None:
-        """Flag a job, so that the step which runs now stops early. Any thread."""
-        if (running := self._jobs.get(job_id)) is not None:
+    def notice(self, command: Command) -> bool:
+        """Flag a cancelled job, so that the step which runs now stops early. Reader thread.
+
+        Returns:
+            False: the command still has to be applied.
+        """
+        if isinstance(command, Cancel) and (running := self._jobs.get(command.job_id)) is not None:
             running.job.is_cancelled = True
+        return False
 
     def apply(self, command: Command) -> None:
         """Take a command from the server."""
@@ -57,6 +62,8 @@ class SpeechLoop:
             case Cancel(job_id):
                 if (running := self._jobs.get(job_id)) is not None:
                     self._drop(running)
+            case _:
+                raise ConnectionError("a speech engine cannot listen")
 
     def turn(self) -> bool:
         """Do one step; False if there was nothing to do."""

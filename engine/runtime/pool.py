@@ -10,14 +10,25 @@ from contextlib import aclosing
 
 from engine.config import PoolConfig, WorkerConfig
 from engine.errors import LoadFailed, Overloaded, WorkerUnavailable
+from engine.registry import missing
 from engine.runtime.client import WorkerClient
-from engine.types import EngineInfo, EngineStatus, PcmChunk, SynthesisRequest
+from engine.types import (
+    EngineInfo,
+    EngineState,
+    EngineStatus,
+    PcmChunk,
+    Samples,
+    Segment,
+    SynthesisRequest,
+    TranscribeOptions,
+    TranscriptInfo,
+)
 
 logger = logging.getLogger(__name__)
 
 
 class EnginePool:
-    """Implements `engine.protocol.SpeechEngine` over one worker or several.
+    """Implements the engine's face (`engine.protocol`) over one worker or several.
 
     Args:
         workers: One process each.
@@ -39,6 +50,7 @@ class EnginePool:
         self._restarts = 0
         self._error: str | None = None
         self._is_broken = False
+        self._is_absent = False
 
     @property
     def info(self) -> EngineInfo | None:
@@ -51,8 +63,9 @@ class EnginePool:
     @property
     def status(self) -> EngineStatus:
         live = self._live
+        idle: EngineState = "starting" if self._info is None else "restarting"
         return EngineStatus(
-            state="ready" if live else "starting" if self._info is None else "restarting",
+            state="ready" if live else "absent" if self._is_absent else idle,
             workers=len(live),
             jobs=sum(worker.jobs for worker in live),
             restarts=self._restarts,
@@ -86,18 +99,31 @@ class EnginePool:
         self, request: SynthesisRequest, request_id: str
     ) -> AsyncGenerator[PcmChunk, None]:
         """See `engine.protocol.SpeechEngine`; on the worker with the fewest jobs."""
-        await self.ready()
-        if self.status.jobs >= self._config.max_jobs:
-            raise Overloaded(f"{self.name} is at its limit of {self._config.max_jobs} jobs", 1.0)
-        worker = min(self._live, key=lambda each: each.jobs)
+        worker = await self._choose()
         async with aclosing(worker.synthesize(request, request_id)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def transcribe(
+        self, audio: AsyncGenerator[Samples, None], options: TranscribeOptions, request_id: str
+    ) -> AsyncGenerator[TranscriptInfo | Segment, None]:
+        """See `engine.protocol.TranscriptionEngine`; on the worker with the fewest jobs."""
+        worker = await self._choose()
+        async with aclosing(worker.transcribe(audio, options, request_id)) as parts:
+            async for part in parts:
+                yield part
+
+    async def _choose(self) -> WorkerClient:
+        await self.ready()
+        if self.status.jobs >= self._config.max_jobs:
+            raise Overloaded(f"{self.name} is at its limit of {self._config.max_jobs} jobs", 1.0)
+        return min(self._live, key=lambda each: each.jobs)
 
     async def _supervise(self, config: WorkerConfig) -> None:
         """Keep one worker alive until cancelled."""
         delay_s = self._config.restart_delay_s
         while True:
+            await self._present(config)
             born = time.monotonic()
             await self._run(config)
             if time.monotonic() - born >= self._config.stable_after_s:
@@ -106,6 +132,16 @@ class EnginePool:
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, self._config.restart_delay_max_s)
             self._restarts += 1
+
+    async def _present(self, config: WorkerConfig) -> None:
+        """Wait until all that the engine needs is on this machine: a model may be fetched later."""
+        while (reason := missing(config)) is not None:
+            if reason != self._error:
+                logger.warning("event=absent engine=%s reason=%s", self.name, reason)
+            self._error, self._is_broken, self._is_absent = reason, True, True
+            self._changed.set()
+            await asyncio.sleep(self._config.look_again_s)
+        self._is_absent = False
 
     async def _run(self, config: WorkerConfig) -> None:
         """One life of one worker."""

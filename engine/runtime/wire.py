@@ -14,7 +14,14 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import WireError
-from engine.types import EngineInfo, SynthesisRequest, Word
+from engine.types import (
+    EngineInfo,
+    Segment,
+    SynthesisRequest,
+    TranscribeOptions,
+    TranscriptInfo,
+    Word,
+)
 
 _LENGTH = struct.Struct("<I")
 _FRAME_BYTES_MAX = 64 << 20
@@ -42,7 +49,23 @@ class Cancel(Struct, frozen=True, array_like=True, tag="cancel"):
     job_id: int
 
 
-Command: TypeAlias = Start | Grant | Cancel
+class Listen(Struct, frozen=True, array_like=True, tag="listen"):
+    """Server -> worker: a new recording to transcribe; its sound follows."""
+
+    job_id: int
+    request_id: str
+    options: TranscribeOptions
+
+
+class Sound(Struct, frozen=True, array_like=True, tag="sound"):
+    """Server -> worker: the next stretch of a recording."""
+
+    job_id: int
+    samples: bytes
+    """float32, native byte order, mono, at the engine's rate. Empty: the recording has ended."""
+
+
+Command: TypeAlias = Start | Grant | Cancel | Listen | Sound
 
 
 class Ready(Struct, frozen=True, array_like=True, tag="ready"):
@@ -68,8 +91,29 @@ class Audio(Struct, frozen=True, array_like=True, tag="audio"):
     """Time spent in steps of this job since its last Audio, s."""
 
 
+class Room(Struct, frozen=True, array_like=True, tag="room"):
+    """Worker -> server: leave to send so many more samples of this recording."""
+
+    job_id: int
+    samples: int
+
+
+class Heard(Struct, frozen=True, array_like=True, tag="heard"):
+    """Worker -> server, before the first segment."""
+
+    job_id: int
+    info: TranscriptInfo
+
+
+class Found(Struct, frozen=True, array_like=True, tag="found"):
+    """Worker -> server: the next segment of a transcript."""
+
+    job_id: int
+    segment: Segment
+
+
 class Finished(Struct, frozen=True, array_like=True, tag="finished"):
-    """Worker -> server: the job has given all its audio."""
+    """Worker -> server: the job has given all that it had to give."""
 
     job_id: int
 
@@ -81,7 +125,8 @@ class Failed(Struct, frozen=True, array_like=True, tag="failed"):
     error: WireError
 
 
-Event: TypeAlias = Ready | Broken | Audio | Finished | Failed
+JobEvent: TypeAlias = Audio | Room | Heard | Found | Finished | Failed
+Event: TypeAlias = Ready | Broken | JobEvent
 
 _encoder = msgspec.msgpack.Encoder()
 

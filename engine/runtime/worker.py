@@ -13,16 +13,17 @@ import queue
 import signal
 import socket
 import threading
-from typing import cast
+from typing import Protocol, cast
 
 import msgspec
 
 from engine import registry
 from engine.config import WorkerConfig
 from engine.errors import EngineError, LoadFailed, to_wire
-from engine.protocol import Synthesizer
+from engine.protocol import Synthesizer, Transcriber
+from engine.runtime.listening import ListenLoop
 from engine.runtime.loop import SpeechLoop
-from engine.runtime.wire import Broken, Cancel, Command, Event, FrameDecoder, Ready, encode_frame
+from engine.runtime.wire import Broken, Command, Event, FrameDecoder, Ready, encode_frame
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,11 @@ def run(config: WorkerConfig, sock: socket.socket) -> None:
         logger.exception("event=load_failed engine=%s", config.engine)
         send(Broken(to_wire(LoadFailed(f"{config.engine} could not load: {exc!r}"))))
         return
-    loop = SpeechLoop(cast("Synthesizer", engine), info.sample_rate, send)
+    loop: Loop
+    if info.task == "speech":
+        loop = SpeechLoop(cast("Synthesizer", engine), info.sample_rate, send)
+    else:
+        loop = ListenLoop(cast("Transcriber", engine), send)
     inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sock, loop, inbox), daemon=True).start()
     try:
@@ -73,7 +78,15 @@ def run(config: WorkerConfig, sock: socket.socket) -> None:
         logger.warning("event=server_lost reason=%s", exc)
 
 
-def serve(loop: SpeechLoop, inbox: queue.SimpleQueue[Command]) -> None:
+class Loop(Protocol):
+    """What a worker runs around its engine."""
+
+    def notice(self, command: Command) -> bool: ...
+    def apply(self, command: Command) -> None: ...
+    def turn(self) -> bool: ...
+
+
+def serve(loop: Loop, inbox: queue.SimpleQueue[Command]) -> None:
     """Commands first, then a step; wait for a command when there is nothing to do."""
     has_work = False
     while True:
@@ -85,14 +98,13 @@ def serve(loop: SpeechLoop, inbox: queue.SimpleQueue[Command]) -> None:
             has_work = loop.turn()
 
 
-def _read(sock: socket.socket, loop: SpeechLoop, inbox: queue.SimpleQueue[Command]) -> None:
+def _read(sock: socket.socket, loop: Loop, inbox: queue.SimpleQueue[Command]) -> None:
     decoder: FrameDecoder[Command] = FrameDecoder(Command)  # type: ignore[arg-type]
     try:
         while data := sock.recv(_READ_BYTES):
             for command in decoder.feed(data):
-                if isinstance(command, Cancel):
-                    loop.cancel(command.job_id)
-                inbox.put(command)
+                if not loop.notice(command):
+                    inbox.put(command)
     except ConnectionError as exc:
         logger.warning("event=server_lost reason=%s", exc)
     os._exit(0)

@@ -96,7 +96,7 @@ def test_cancelled_job_is_dropped_and_says_nothing_more() -> None:
     bench = Bench()
     bench.start(1, "a b c d", grant=WORD_SAMPLES)
     bench.run()
-    bench.loop.cancel(1)
+    bench.loop.notice(Cancel(1))
     bench.loop.apply(Cancel(1))
     bench.loop.apply(Grant(1, PLENTY))
     bench.run()
@@ -111,7 +111,7 @@ def test_cancel_during_a_step_silences_the_rest_of_it(monkeypatch: pytest.Monkey
     step = bench.engine.step
 
     def cancelled_meanwhile(stage: str, jobs: Sequence[Job], emit: Emit) -> None:
-        bench.loop.cancel(1)
+        bench.loop.notice(Cancel(1))
         step(stage, jobs, emit)
 
     monkeypatch.setattr(bench.engine, "step", cancelled_meanwhile)

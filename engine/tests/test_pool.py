@@ -18,7 +18,6 @@ from engine.errors import (
     WorkerDied,
     WorkerUnavailable,
 )
-from engine.runtime.client import StreamItem
 from engine.runtime.pool import EnginePool
 from engine.runtime.wire import Audio
 from engine.tests.fake import WORD_S, tone
@@ -28,11 +27,6 @@ pytestmark = pytest.mark.anyio
 
 TONE = "engine.tests.fake:ToneSynthesizer"
 PATIENCE_S = 20.0
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @asynccontextmanager
@@ -102,16 +96,12 @@ async def test_reader_that_stops_reading_stops_the_worker() -> None:
     config = PoolConfig(buffer_s=5 * WORD_S)
     async with running(config) as pool, aclosing(speak(pool, "word " * 1000)) as chunks:
         first = await anext(chunks)
-        (unread,) = pool._live[0]._streams.values()
+        (stream,) = pool._live[0]._streams.values()
         # While this one runs to its end, the other gets all the turns that it may have.
         await whole(pool, "other " * 50)
-        sent = len(first.samples) + sum(len(each.samples) // 4 for each in _audio_in(unread))
+        unread = [event for event in await stream.take() if isinstance(event, Audio)]
+        sent = len(first.samples) + sum(len(event.samples) // 4 for event in unread)
     assert sent == 5 * len(tone(0))
-
-
-def _audio_in(queue: asyncio.Queue[StreamItem]) -> list[Audio]:
-    items = [queue.get_nowait() for _ in range(queue.qsize())]
-    return [item for item in items if isinstance(item, Audio)]
 
 
 async def test_stream_that_is_closed_ends_its_job() -> None:

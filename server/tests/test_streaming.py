@@ -23,11 +23,6 @@ from server.tests.fakes import SAMPLE_RATE, tone
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Source:
     """Chunks of speech that know whether they were closed."""
 
