@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -35,8 +36,8 @@ class Plugin(Struct, frozen=True, kw_only=True):
     """`module:callable`; options -> what else is not there and how to get it, or None. Light."""
     install: str
     """What a person types to get them."""
-    embedded: bool = False
-    """Runs unless it is disabled: it needs no download."""
+    pull: str | None = None
+    """`module:callable`; (name, on_progress) -> folder, for `rhapsode models pull`."""
     voices: dict[str, str] = {}
     """Voice names that it answers to, each with the voice in its own grammar."""
 
@@ -48,7 +49,6 @@ PLUGINS: dict[str, Plugin] = {
         options=EspeakOptions,
         requires=("espeakng_loader",),
         install="pip install rhapsode",
-        embedded=True,
         voices=ESPEAK_VOICES,
     ),
     "pocketsphinx": Plugin(
@@ -62,6 +62,8 @@ PLUGINS: dict[str, Plugin] = {
         task="transcription",
         factory="engine.whisper.transcriber:WhisperTranscriber",
         options=WhisperOptions,
+        missing="engine.whisper.models:missing",
+        pull="engine.whisper.models:pull",
         requires=("faster_whisper",),
         install="pip install rhapsode",
     ),
@@ -81,6 +83,24 @@ def missing(config: WorkerConfig) -> str | None:
         return None
     options = msgspec.convert(config.options, plugin.options, strict=False)
     return cast("str | None", _load(plugin.missing)(options))
+
+
+def pull(name: str, on_progress: Callable[[int, int], None]) -> Path:
+    """Fetch a model onto this machine. Blocks.
+
+    Args:
+        name: An engine's name, for its usual model, or a model that one of them knows.
+        on_progress: Told bytes so far and bytes in all.
+    Returns:
+        Where it lies.
+    Raises:
+        LoadFailed: no such model, or it could not be fetched.
+    """
+    plugin = PLUGINS.get(name, PLUGINS["whisper"])
+    if plugin.pull is None:
+        raise LoadFailed(f"{name} needs no model")
+    fetch = cast("Callable[[str, Callable[[int, int], None]], Path]", _load(plugin.pull))
+    return fetch(name, on_progress)
 
 
 def create(config: WorkerConfig) -> Engine:
@@ -108,6 +128,6 @@ def _build(factory: str, options: object) -> Engine:
     return cast("Engine", _load(factory)(options))
 
 
-def _load(name: str) -> Callable[[object], object]:
+def _load(name: str) -> Callable[..., object]:
     module, _, attribute = name.partition(":")
-    return cast("Callable[[object], object]", getattr(import_module(module), attribute))
+    return cast("Callable[..., object]", getattr(import_module(module), attribute))

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 
 from engine.config import WorkerConfig
-from engine.protocol import SpeechEngine
 from engine.runtime.pool import EnginePool
+from engine.types import Task
 from server.auth import key_guard
-from server.catalog import Catalog
+from server.catalog import Catalog, Engines
 from server.context import stamp_headers
 from server.errors import handle_error
 from server.routes.catalog import get_model, list_audio_models, list_models, list_voices
 from server.routes.health import get_about, get_health, get_ready
 from server.routes.speech import create_speech
-from server.settings import EngineSettings, Settings
+from server.routes.transcription import create_transcription, create_translation
+from server.settings import EngineSettings, Settings, task_of
 
 
-def create_app(settings: Settings, engines: Mapping[str, SpeechEngine]) -> Litestar:
+def create_app(settings: Settings, engines: Engines) -> Litestar:
     """The ASGI app.
 
     Args:
         settings: Checked.
-        engines: By name. An EnginePool lives as long as the app; others are the caller's to run.
+        engines: An EnginePool lives as long as the app; others are the caller's to run.
     """
     catalog = Catalog(settings, engines)
-    encoders = ThreadPoolExecutor(settings.encoder_threads, thread_name_prefix="encode")
+    codecs = ThreadPoolExecutor(settings.codec_threads, thread_name_prefix="codec")
+    uploads = Router(
+        "/",
+        route_handlers=[create_transcription, create_translation],
+        request_max_body_size=settings.limits.upload_bytes,
+    )
     return Litestar(
         route_handlers=[
             create_speech,
+            uploads,
             list_models,
             get_model,
             list_audio_models,
@@ -46,25 +53,35 @@ def create_app(settings: Settings, engines: Mapping[str, SpeechEngine]) -> Lites
         dependencies={
             "settings": _provide(settings),
             "catalog": _provide(catalog),
-            "encoders": _provide(encoders),
+            "codecs": _provide(codecs),
         },
         guards=[key_guard(settings)],
         before_send=[stamp_headers],
         exception_handlers={Exception: handle_error},
         cors_config=CORSConfig(allow_origins=list(settings.cors_origins)),
-        lifespan=[_run_pools(engines, encoders)],
+        lifespan=[_run_pools(engines, codecs)],
         request_max_body_size=settings.limits.json_bytes,
         openapi_config=None,
         logging_config=None,
     )
 
 
-def create_pools(settings: Settings) -> dict[str, EnginePool]:
+def create_pools(settings: Settings) -> Engines:
     """A pool for each engine that the settings run; none is started yet."""
-    return {
-        name: EnginePool(_worker_configs(name, engine), settings.pool, settings.log_level)
-        for name, engine in settings.running.items()
-    }
+
+    def pools(task: Task) -> dict[str, EnginePool]:
+        return {
+            name: EnginePool(_worker_configs(name, engine), settings.pool, settings.log_level)
+            for name, engine in settings.running.items()
+            if task_of(name, engine) == task
+        }
+
+    return Engines(pools("speech"), pools("transcription"))
+
+
+def pools_of(engines: Engines) -> list[EnginePool]:
+    """Those that are pools."""
+    return [engine for engine in engines.all().values() if isinstance(engine, EnginePool)]
 
 
 def _worker_configs(name: str, engine: EngineSettings) -> list[WorkerConfig]:
@@ -79,9 +96,9 @@ def _provide(value: object) -> Provide:
 
 
 def _run_pools(
-    engines: Mapping[str, SpeechEngine], encoders: ThreadPoolExecutor
+    engines: Engines, codecs: ThreadPoolExecutor
 ) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
-    pools = [engine for engine in engines.values() if isinstance(engine, EnginePool)]
+    pools = pools_of(engines)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
@@ -92,6 +109,6 @@ def _run_pools(
         finally:
             for pool in pools:
                 await pool.stop()
-            encoders.shutdown(wait=False, cancel_futures=True)
+            codecs.shutdown(wait=False, cancel_futures=True)
 
     return lifespan

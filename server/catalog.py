@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import NoReturn
 
-from engine.protocol import SpeechEngine
+from msgspec import Struct
+
+from engine.protocol import EngineFace, SpeechEngine, TranscriptionEngine
 from engine.registry import PLUGINS
+from engine.types import EngineInfo
 from server.errors import ApiError
 from server.schemas.catalog import Model, Voice
 from server.settings import Settings
@@ -14,39 +18,49 @@ from server.settings import Settings
 _NAMES_SHOWN = 20
 
 
+class Engines(Struct, frozen=True):
+    """The engines that run, by name."""
+
+    speech: Mapping[str, SpeechEngine] = {}
+    transcription: Mapping[str, TranscriptionEngine] = {}
+
+    def all(self) -> dict[str, EngineFace]:
+        return {**self.speech, **self.transcription}
+
+
 class Catalog:
-    """Engines by model name, their voices by voice name.
+    """Engines by model name, voices by voice name.
 
     Args:
         settings: Aliases and voice tables.
-        engines: The pools that run, by engine name.
+        engines: What runs.
     """
 
-    def __init__(self, settings: Settings, engines: Mapping[str, SpeechEngine]) -> None:
-        self._engines = engines
-        self._aliases = dict.fromkeys(settings.speech_aliases, settings.speech_engine)
+    def __init__(self, settings: Settings, engines: Engines) -> None:
+        self.engines = engines
+        self._settings = settings
         self._voices = {
             name: {**(PLUGINS[name].voices if name in PLUGINS else {}), **engine.voices}
             for name, engine in settings.running.items()
         }
-        self._default = settings.speech_engine
         self._created = int(time.time())
 
-    @property
-    def engines(self) -> Mapping[str, SpeechEngine]:
-        return self._engines
-
-    def engine(self, model: str) -> SpeechEngine:
-        """The engine that a model name means.
+    def speech_engine(self, model: str) -> SpeechEngine:
+        """The engine that speaks for a model name.
 
         Raises:
-            ApiError: 404, no such model.
+            ApiError: 404, no such model; 400, it does not speak.
         """
-        if (pool := self._engines.get(self._aliases.get(model, model))) is None:
-            known = ", ".join([*self._aliases, *self._engines])
-            message = f"The model {model[:200]!r} does not exist; there are: {known}."
-            raise ApiError(404, message, param="model", code="model_not_found")
-        return pool
+        return self.engines.speech.get(self._engine_name(model)) or self._refuse(model, "speak")
+
+    def transcription_engine(self, model: str) -> TranscriptionEngine:
+        """The engine that listens for a model name.
+
+        Raises:
+            ApiError: 404, no such model; 400, it does not listen.
+        """
+        name = self._engine_name(model)
+        return self.engines.transcription.get(name) or self._refuse(model, "transcribe")
 
     def engine_voice(self, engine: str, voice: str) -> str:
         """The engine's own voice that a name means; one that no table knows is the engine's.
@@ -69,8 +83,7 @@ class Catalog:
 
     def models(self) -> tuple[Model, ...]:
         """Real names first, then aliases."""
-        names = [*self._engines, *self._aliases]
-        return tuple(self.model(name) for name in names)
+        return tuple(self.model(name) for name in self._model_names())
 
     def model(self, name: str) -> Model:
         """One model.
@@ -78,26 +91,29 @@ class Catalog:
         Raises:
             ApiError: 404, no such model.
         """
-        pool = self.engine(name)
-        info = pool.info
+        engine_name = self._engine_name(name)
+        engine = self.engines.all()[engine_name]
+        info = engine.info
         return Model(
             id=name,
             created=self._created,
-            engine=pool.name,
-            task=info.task if info else PLUGINS[pool.name].task,
-            state=pool.status.state,
+            engine=engine_name,
+            task="speech" if engine_name in self.engines.speech else "transcription",
+            state=engine.status.state,
             clones_voices=info.clones_voices if info else None,
             embedded=info.is_embedded if info else None,
-            description=info.description if info else "",
+            accurate=info.is_accurate if info else None,
+            description=info.description if info else engine.status.error or "",
         )
 
     def voices(self) -> tuple[Voice, ...]:
         """Names of the default engine's table first, then the voices that it brings."""
+        default = self._settings.speech_engine
         named = [
             Voice(id=name, name=name, created_at=self._created, type="builtin")
-            for name in self._voices.get(self._default, {})
+            for name in self._voices.get(default, {})
         ]
-        info = self._engines[self._default].info
+        info = self.engines.speech[default].info
         brought = [
             Voice(
                 id=voice.id,
@@ -109,3 +125,44 @@ class Catalog:
             for voice in (info.voices if info else ())
         ]
         return (*named, *brought)
+
+    def _model_names(self) -> list[str]:
+        settings = self._settings
+        transcription = settings.transcription_aliases if self.engines.transcription else ()
+        return [*self.engines.all(), *settings.speech_aliases, *transcription]
+
+    def _engine_name(self, model: str) -> str:
+        """Of a name that the catalogue lists."""
+        if model in self.engines.all():
+            return model
+        if model in self._settings.speech_aliases:
+            return self._settings.speech_engine
+        if model in self._settings.transcription_aliases and self.engines.transcription:
+            return self._default_transcriber()
+        message = f"The model {model[:200]!r} does not exist; there are: "
+        message += f"{', '.join(self._model_names())}."
+        raise ApiError(404, message, param="model", code="model_not_found")
+
+    def _default_transcriber(self) -> str:
+        """The most preferred that this machine has all it needs for; else the most preferred."""
+        ranked = [
+            name
+            for name in self._settings.transcription_engines
+            if name in self.engines.transcription
+        ] or list(self.engines.transcription)
+        present = (
+            name for name in ranked if self.engines.transcription[name].status.state != "absent"
+        )
+        return next(present, ranked[0])
+
+    def _refuse(self, model: str, verb: str) -> NoReturn:
+        message = f"The model {model!r} cannot {verb}."
+        raise ApiError(400, message, param="model", code="model_not_supported")
+
+
+def engine_headers(info: EngineInfo) -> dict[str, str]:
+    """Which engine answers, and whether it is one to be wary of."""
+    headers = {"x-rhapsode-engine": info.name}
+    if not info.is_accurate:
+        headers["x-rhapsode-accuracy"] = "low"
+    return headers

@@ -1,4 +1,4 @@
-"""`rhapsode serve | speak | voices | models | doctor`."""
+"""`rhapsode serve | speak | transcribe | voices | models | doctor`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engine.errors import EngineError
+from server.audio.errors import DecodeError
 from server.errors import ApiError
 from server.log import log_to_stderr
 from server.settings import Settings, SettingsError, load_settings
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(args.config, os.environ, _overrides(args))
         return run(settings, args)
-    except (SettingsError, ApiError, EngineError, OSError) as exc:
+    except (SettingsError, ApiError, EngineError, DecodeError, OSError) as exc:
         print(f"rhapsode: {exc}", file=sys.stderr)
         return 1
 
@@ -75,12 +76,22 @@ def speak(settings: Settings, args: argparse.Namespace) -> int:
     return 0
 
 
+def transcribe(settings: Settings, args: argparse.Namespace) -> int:
+    """Write down what is said in files."""
+    from server.batch import transcribe_files
+
+    log_to_stderr("WARNING")
+    fields = {key: getattr(args, key) for key in ("model", "language", "prompt")}
+    fields["response_format"] = args.format
+    return asyncio.run(transcribe_files(args.file, settings, fields, args.output_dir))
+
+
 def list_voices(settings: Settings, _: argparse.Namespace) -> int:
     """Names that speak, and the voices that the engine brings."""
     from server.offline import loaded_catalog
 
     log_to_stderr("WARNING")
-    for voice in asyncio.run(loaded_catalog(settings)).voices():
+    for voice in asyncio.run(loaded_catalog(settings, "speech")).voices():
         print(f"{voice.id:32} {voice.language or '-':16} {voice.name}")
     return 0
 
@@ -92,6 +103,14 @@ def list_models(settings: Settings, _: argparse.Namespace) -> int:
     log_to_stderr("WARNING")
     for model in asyncio.run(loaded_catalog(settings)).models():
         print(f"{model.id:28} {model.engine:16} {model.task:14} {model.description}")
+    return 0
+
+
+def pull_model(_: Settings, args: argparse.Namespace) -> int:
+    """Fetch a model onto this machine."""
+    from server.batch import pull
+
+    pull(args.name)
     return 0
 
 
@@ -135,7 +154,20 @@ def _parser() -> argparse.ArgumentParser:
     speech.add_argument("--language")
     speech.add_argument("--seed", type=int)
     add("voices", list_voices)
-    add("models", list_models)
+    listening = add("transcribe", transcribe)
+    listening.add_argument("file", nargs="+", type=Path)
+    listening.add_argument("--format", default="text", help="text json srt vtt verbose_json")
+    listening.add_argument("--model", default="whisper-1")
+    listening.add_argument("--language")
+    listening.add_argument("--prompt", help="text before the recording's, in the style wanted")
+    listening.add_argument(
+        "-o", "--output-dir", type=Path, help="write FILE.txt, .srt, ... here instead of printing"
+    )
+    models = add("models", list_models)
+    actions = models.add_subparsers(metavar="pull NAME")
+    puller = actions.add_parser("pull", help=pull_model.__doc__, description=pull_model.__doc__)
+    puller.add_argument("name", help="base, large-v3-turbo, ..., or a repository on the hub")
+    puller.set_defaults(run=pull_model)
     add("doctor", examine)
     return parser
 

@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from engine.errors import EngineError
-from engine.protocol import SpeechEngine
+from engine.protocol import EngineFace
 from engine.registry import PLUGINS
 from server.offline import running_catalog
 from server.settings import Settings
@@ -22,7 +22,7 @@ async def report(settings: Settings) -> tuple[list[str], bool]:
     lines += ["", "engines"]
     is_well = True
     async with running_catalog(settings) as catalog:
-        for name, engine in catalog.engines.items():
+        for name, engine in catalog.engines.all().items():
             works, found = await _examine(name, engine)
             lines += found
             is_well = is_well and works
@@ -31,10 +31,12 @@ async def report(settings: Settings) -> tuple[list[str], bool]:
     return lines, is_well
 
 
-async def _examine(name: str, engine: SpeechEngine) -> tuple[bool, list[str]]:
+async def _examine(name: str, engine: EngineFace) -> tuple[bool, list[str]]:
     try:
         info = await engine.ready()
     except EngineError as exc:
+        if engine.status.state == "absent":
+            return True, [f"  - {name}: {engine.status.error}"]
         return False, [f"  x {name}: {exc}"]
     can_clone = "clones voices" if info.clones_voices else "does not clone voices"
     facts = (

@@ -22,6 +22,7 @@ from engine.errors import (
     WorkerDied,
     WorkerUnavailable,
 )
+from server.audio.errors import DecodeError
 from server.context import context_of
 from server.log import quoted
 
@@ -97,6 +98,8 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(500, str(error), code="engine_died")
         case EngineError():
             return ApiError(500, str(error), code="engine_failed")
+        case DecodeError():
+            return ApiError(400, str(error), param="file", code="invalid_value")
         case HTTPException():
             return _of_framework(error)
         case _:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
-from engine.types import PcmChunk
+from engine.types import PcmChunk, Segment, TranscriptInfo
 from server.context import RequestContext
 from server.errors import ClientGone
 from server.log import quoted
@@ -52,20 +52,70 @@ class SpeechMeter:
 
     def ended(self, error: BaseException | None) -> None:
         """Log the request: one line, never its text."""
-        line: dict[str, str | int | float] = {
-            "event": "speech",
-            "request_id": self._context.request_id,
-            **self._facts,
-            "outcome": _outcome(error),
-            "bytes": self._bytes,
-            "audio_s": round(self.audio_s, 3),
-            "total_s": round(self._context.elapsed_s(), 4),
-        }
+        figures: dict[str, float] = {"bytes": self._bytes, "audio_s": round(self.audio_s, 3)}
         if self._ttfa_s is not None:
-            line["ttfa_s"] = round(self._ttfa_s, 4)
+            figures["ttfa_s"] = round(self._ttfa_s, 4)
         if self._samples:
-            line["rtf"] = round(self._compute_s / self.audio_s, 4)
-        logger.info("%s", " ".join(f"{key}={quoted(value)}" for key, value in line.items()))
+            figures["rtf"] = round(self._compute_s / self.audio_s, 4)
+        _log("speech", self._context, self._facts, error, figures)
+
+
+class TranscriptMeter:
+    """Counts one transcription while it runs, and logs it when it ends.
+
+    Args:
+        context: Of the request.
+        duration_s: Of the recording, as far as it has been read.
+        facts: For the log.
+    """
+
+    def __init__(
+        self, context: RequestContext, duration_s: Callable[[], float], facts: Mapping[str, str]
+    ) -> None:
+        self._context = context
+        self._duration_s = duration_s
+        self._facts = facts
+        self._segments = 0
+        self._first_s: float | None = None
+
+    async def watch(
+        self, parts: AsyncGenerator[TranscriptInfo | Segment, None]
+    ) -> AsyncGenerator[TranscriptInfo | Segment, None]:
+        """The same parts, counted."""
+        async with aclosing(parts):
+            async for part in parts:
+                if isinstance(part, Segment):
+                    self._segments += 1
+                    self._first_s = self._first_s or self._context.elapsed_s()
+                yield part
+
+    def ended(self, error: BaseException | None) -> None:
+        """Log the request: one line, never its text."""
+        duration_s = self._duration_s()
+        figures: dict[str, float] = {"segments": self._segments, "audio_s": round(duration_s, 3)}
+        if self._first_s is not None:
+            figures["first_segment_s"] = round(self._first_s, 4)
+        if duration_s:
+            figures["rtf"] = round(self._context.elapsed_s() / duration_s, 4)
+        _log("transcription", self._context, self._facts, error, figures)
+
+
+def _log(
+    event: str,
+    context: RequestContext,
+    facts: Mapping[str, str | int],
+    error: BaseException | None,
+    figures: Mapping[str, float],
+) -> None:
+    line = {
+        "event": event,
+        "request_id": context.request_id,
+        **facts,
+        "outcome": _outcome(error),
+        **figures,
+        "total_s": round(context.elapsed_s(), 4),
+    }
+    logger.info("%s", " ".join(f"{key}={quoted(value)}" for key, value in line.items()))
 
 
 def _outcome(error: BaseException | None) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from engine.errors import UnknownVoice
-from server.app import create_pools
-from server.catalog import Catalog
+from engine.errors import UnknownVoice, WorkerUnavailable
+from engine.types import EngineInfo, Segment, Task, TranscriptInfo
+from server.app import create_pools, pools_of
+from server.catalog import Catalog, Engines
 from server.errors import ApiError
+from server.recording import Recording
 from server.schemas.speech import SpeechRequest
+from server.schemas.transcription import TranscriptionRequest
 from server.settings import Settings
 from server.speech import plan_speech, stream_encoded
+from server.transcription import Transcript, engine_options, whole
 from server.validation import explain
 
 
@@ -38,8 +43,8 @@ async def speak_to(
     except msgspec.ValidationError as exc:
         path, message = explain(exc)
         raise ApiError(400, f"{path}: {message}", param=path) from exc
-    async with running_catalog(settings) as catalog:
-        engine = catalog.engine(body.model)
+    async with running_catalog(settings, "speech") as catalog:
+        engine = catalog.speech_engine(body.model)
         info = await engine.ready()
         voice = catalog.engine_voice(engine.name, body.voice_name)
         plan = plan_speech(body, info, voice, settings.limits.input_chars)
@@ -53,22 +58,67 @@ async def speak_to(
                 raise catalog.unknown_voice(engine.name, body.voice_name) from exc
 
 
-async def loaded_catalog(settings: Settings) -> Catalog:
+async def transcribe_file(
+    path: Path,
+    catalog: Catalog,
+    settings: Settings,
+    body: TranscriptionRequest,
+    on_progress: Callable[[float, float | None], None],
+) -> tuple[str, EngineInfo]:
+    """The transcript of a file in the format asked for, and the engine that wrote it.
+
+    Args:
+        path: Audio, or a video.
+        catalog: Of engines that run.
+        settings: Checked.
+        body: What a request would say.
+        on_progress: Told seconds transcribed and, once it is known, the recording's duration.
+    Raises:
+        ApiError: what a request would be answered with.
+        EngineError, DecodeError: likewise.
+    """
+    engine = catalog.transcription_engine(body.model)
+    info = await engine.ready()
+    with path.open("rb") as file, ThreadPoolExecutor(1) as threads:
+        recording = Recording(file, info.sample_rate, settings.limits.decode, threads)
+        await recording.open()
+        parts = engine.transcribe(recording.blocks(), engine_options(body, "transcribe"), "cli")
+        segments: list[Segment] = []
+        async with aclosing(parts):
+            heard = await anext(parts)
+            async for part in parts:
+                if isinstance(part, Segment):
+                    segments.append(part)
+                    on_progress(part.end_s, recording.duration_s if recording.is_read else None)
+    assert isinstance(heard, TranscriptInfo), "the info comes first"
+    transcript = Transcript(
+        task="transcribe", info=heard, segments=tuple(segments), duration_s=recording.duration_s
+    )
+    return whole(transcript, body)[0].decode(), info
+
+
+async def loaded_catalog(settings: Settings, *tasks: Task) -> Catalog:
     """The catalog once every engine has said what it can do."""
-    async with running_catalog(settings) as catalog:
-        for engine in catalog.engines.values():
-            await engine.ready()
+    async with running_catalog(settings, *tasks) as catalog:
+        for engine in catalog.engines.all().values():
+            with suppress(WorkerUnavailable):  # the catalogue says what it lacks
+                await engine.ready()
         return catalog
 
 
 @asynccontextmanager
-async def running_catalog(settings: Settings) -> AsyncGenerator[Catalog, None]:
-    """The engines, running for as long as the block lasts."""
-    pools = create_pools(settings)
-    for pool in pools.values():
+async def running_catalog(settings: Settings, *tasks: Task) -> AsyncGenerator[Catalog, None]:
+    """The engines for these tasks (none: for all), running for as long as the block lasts."""
+    every = create_pools(settings)
+    engines = Engines(
+        every.speech if not tasks or "speech" in tasks else {},
+        every.transcription if not tasks or "transcription" in tasks else {},
+    )
+    pools = pools_of(engines)
+    for pool in pools:
         pool.start()
     try:
-        yield Catalog(settings, pools)
+        yield Catalog(settings, engines)
     finally:
-        for pool in pools.values():
+        for pool in pools:
             await pool.stop()

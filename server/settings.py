@@ -17,6 +17,8 @@ from msgspec import Struct
 
 from engine.config import PoolConfig
 from engine.registry import PLUGINS
+from engine.types import Task
+from server.audio.decode import DecodeLimits
 
 _ENV_PREFIX = "RHAPSODE_"
 _ENV_CONFIG = "RHAPSODE_CONFIG"
@@ -35,6 +37,13 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Size of a JSON body."""
     upload_bytes: int = 26_214_400
     """Size of a multipart body."""
+    recording_s: int = 4 * 3600
+    """Duration of a recording."""
+    recording_channels: int = 8
+
+    @property
+    def decode(self) -> DecodeLimits:
+        return DecodeLimits(max_duration_s=self.recording_s, max_channels=self.recording_channels)
 
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
@@ -46,6 +55,8 @@ class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One engine."""
 
     enabled: bool = True
+    task: Task | None = None
+    """What an engine that is not ours is for."""
     devices: tuple[str, ...] = ("cpu",)
     """A worker process each."""
     options: dict[str, str | int | float | bool | None] = {}
@@ -72,12 +83,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     drain_s: int = 30
     """How long streams may go on after SIGTERM, s."""
-    encoder_threads: int = 2
-    """Threads that compress audio."""
+    codec_threads: int = 2
+    """Threads that encode and decode audio."""
     limits: Limits = Limits()
     pool: PoolConfig = PoolConfig()
     engines: dict[str, EngineSettings] = {}
-    """By name; the embedded engines run unless they are disabled here."""
+    """By name; all that we bring run unless they are disabled here."""
     speech_engine: str = "espeak-ng"
     """The one that the aliases below mean."""
     speech_aliases: tuple[str, ...] = (
@@ -87,12 +98,23 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "gpt-4o-mini-tts-2025-12-15",
     )
     """Model names of OpenAI's that mean `speech_engine`."""
+    transcription_engines: tuple[str, ...] = ("whisper", "pocketsphinx")
+    """In order of preference: the first that has its model on this machine answers for aliases."""
+    transcription_aliases: tuple[str, ...] = (
+        "whisper-1",
+        "gpt-4o-transcribe",
+        "gpt-4o-mini-transcribe",
+        "gpt-4o-mini-transcribe-2025-12-15",
+        "gpt-4o-transcribe-diarize",
+        "gpt-transcribe",
+    )
+    """Model names of OpenAI's that mean the preferred transcription engine."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError("port must be within 0 and 65535")
-        if self.encoder_threads < 1:
-            raise ValueError("encoder_threads must be 1 or more")
+        if self.codec_threads < 1:
+            raise ValueError("codec_threads must be 1 or more")
         for name, engine in self.engines.items():
             _check_engine(name, engine)
         if self.speech_engine not in self.running:
@@ -100,9 +122,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def running(self) -> dict[str, EngineSettings]:
-        """The engines to run: the embedded ones and those that are set, less the disabled."""
-        embedded = {name: EngineSettings() for name, plugin in PLUGINS.items() if plugin.embedded}
-        return {name: each for name, each in (embedded | self.engines).items() if each.enabled}
+        """The engines to run: ours and those that are set, less the disabled."""
+        ours = {name: EngineSettings() for name in PLUGINS}
+        return {name: each for name, each in (ours | self.engines).items() if each.enabled}
+
+
+def task_of(name: str, engine: EngineSettings) -> Task:
+    return PLUGINS[name].task if name in PLUGINS else engine.task or "speech"
 
 
 def _check_engine(name: str, engine: EngineSettings) -> None:

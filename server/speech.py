@@ -9,7 +9,6 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 from math import ceil
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -29,7 +28,7 @@ from server.schemas.speech import (
     WordTime,
     WordTimes,
 )
-from server.streaming import EncodedChunk, encode_chunks
+from server.streaming import EncodedChunk, encode_chunks, sse
 
 _FRAMES_PER_S = 50
 """Usage counts audio in frames of 20 ms."""
@@ -147,16 +146,16 @@ async def as_events(
         try:
             async for chunk in encoded:
                 if with_words and chunk.words:
-                    yield _event(_word_times(chunk.words, tempo))
+                    yield sse(_word_times(chunk.words, tempo))
                 if chunk.data:
                     meter.sent(chunk.data)
-                    yield _event(AudioDelta(b64encode(chunk.data).decode()))
+                    yield sse(AudioDelta(b64encode(chunk.data).decode()))
         except Exception as exc:
             # Before the first event this is not seen: the error becomes the answer instead.
             if meter.has_sent:
-                yield _event(SpeechErrorEvent(detail_of(as_api_error(exc))))
+                yield sse(SpeechErrorEvent(detail_of(as_api_error(exc))))
             raise
-    yield _event(AudioDone(_usage(body.input, meter.audio_s / tempo)))
+    yield sse(AudioDone(_usage(body.input, meter.audio_s / tempo)))
 
 
 def _check_input(text: str, limit: int) -> None:
@@ -178,7 +177,3 @@ def _word_times(words: tuple[Word, ...], tempo: float) -> WordTimes:
 def _usage(text: str, audio_s: float) -> SpeechUsage:
     frames = ceil(audio_s * _FRAMES_PER_S)
     return SpeechUsage(len(text), frames, len(text) + frames)
-
-
-def _event(payload: Struct) -> bytes:
-    return b"data: " + msgspec.json.encode(payload) + b"\n\n"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
 
+import msgspec
 from litestar.types import Receive, Scope, Send
 from msgspec import Struct
 
@@ -25,6 +26,9 @@ from server.errors import ClientGone
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+SSE_MEDIA_TYPE = "text/event-stream; charset=utf-8"
 
 
 class EncodedChunk(Struct, frozen=True):
@@ -92,7 +96,8 @@ class StreamedBody:
     Args:
         first: The first bytes.
         rest: The others; closed whatever happens.
-        headers: Names in lower case.
+        media_type: Of the stream.
+        headers: Others; names in lower case.
         on_end: Told how it ended: None, or the exception. Called once.
     """
 
@@ -100,12 +105,16 @@ class StreamedBody:
         self,
         first: bytes,
         rest: AsyncGenerator[bytes, None],
-        headers: dict[str, str],
+        media_type: str,
+        headers: Mapping[str, str],
         on_end: Callable[[BaseException | None], None],
     ) -> None:
         self._first = first
         self._rest = rest
-        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+        # Proxies such as nginx would hold a stream back otherwise.
+        unheld = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        every = {"content-type": media_type, **unheld, **headers}
+        self._headers = [(name.encode(), value.encode()) for name, value in every.items()]
         self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
@@ -126,6 +135,11 @@ class StreamedBody:
             async for data in rest:
                 await _send_part(send, data)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def sse(payload: Struct) -> bytes:
+    """One server-sent event."""
+    return b"data: " + msgspec.json.encode(payload) + b"\n\n"
 
 
 async def _send_part(send: Send, data: bytes) -> None:

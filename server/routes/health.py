@@ -37,9 +37,9 @@ async def get_health() -> Health:
 
 @route("/ready", http_method=GET, opt=OPEN)
 async def get_ready(catalog: NamedDependency[Catalog]) -> Response[Readiness]:
-    """Every engine has a worker; 503 while one has none."""
-    engines = {name: engine.status for name, engine in catalog.engines.items()}
-    is_ready = all(status.state == "ready" for status in engines.values())
+    """Every engine that this machine has a model for has a worker; 503 while one has none."""
+    engines = {name: engine.status for name, engine in catalog.engines.all().items()}
+    is_ready = all(status.state in ("ready", "absent") for status in engines.values())
     body = Readiness("ready" if is_ready else "not_ready", engines)
     return Response(body, status_code=200 if is_ready else 503)
 

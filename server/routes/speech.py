@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Receive
 
 from engine.errors import EngineFault, UnknownVoice
 from engine.types import PcmChunk
-from server.catalog import Catalog
+from server.catalog import Catalog, engine_headers
 from server.context import client_facts, context_of
 from server.metrics import SpeechMeter
 from server.schemas.body import decode_json
@@ -28,10 +28,7 @@ from server.speech import (
     plan_speech,
     stream_encoded,
 )
-from server.streaming import StreamedBody, unless_gone
-
-ENGINE_HEADER = "x-rhapsode-engine"
-_SSE_MEDIA_TYPE = "text/event-stream; charset=utf-8"
+from server.streaming import SSE_MEDIA_TYPE, StreamedBody, unless_gone
 
 
 @post("/v1/audio/speech", status_code=200)
@@ -39,12 +36,12 @@ async def create_speech(
     request: Request[Any, Any, Any],
     catalog: NamedDependency[Catalog],
     settings: NamedDependency[Settings],
-    encoders: NamedDependency[Executor],
+    codecs: NamedDependency[Executor],
 ) -> ASGIApp:
     """Speak a text. The first audio exists before the answer begins."""
     content_type = request.headers.get("content-type", "")
     body = decode_json(SpeechRequest, await request.body(), content_type)
-    engine = catalog.engine(body.model)
+    engine = catalog.speech_engine(body.model)
     info = await unless_gone(request.receive, engine.ready())
     voice = catalog.engine_voice(engine.name, body.voice_name)
     plan = plan_speech(body, info, voice, settings.limits.input_chars)
@@ -52,11 +49,11 @@ async def create_speech(
     facts = {"engine": engine.name, **_facts(body, plan), **client_facts(request.headers)}
     meter = SpeechMeter(context, info.sample_rate, facts)
     chunks = meter.watch(engine.synthesize(plan.request, context.request_id))
-    headers = {ENGINE_HEADER: engine.name}
+    headers = engine_headers(info)
     try:
         if body.is_whole:
-            return await _whole(request.receive, plan, chunks, encoders, meter, headers)
-        return await _streamed(request.receive, body, plan, chunks, encoders, meter, headers)
+            return await _whole(request.receive, plan, chunks, codecs, meter, headers)
+        return await _streamed(request.receive, body, plan, chunks, codecs, meter, headers)
     except UnknownVoice as exc:
         meter.ended(exc)
         raise catalog.unknown_voice(engine.name, body.voice_name) from exc
@@ -69,11 +66,11 @@ async def _whole(
     receive: Receive,
     plan: SpeechPlan,
     chunks: AsyncGenerator[PcmChunk, None],
-    encoders: Executor,
+    codecs: Executor,
     meter: SpeechMeter,
     headers: dict[str, str],
 ) -> ASGIResponse:
-    clip = await unless_gone(receive, encode_clip(plan, chunks, encoders))
+    clip = await unless_gone(receive, encode_clip(plan, chunks, codecs))
     meter.sent(clip)
     meter.ended(None)
     return ASGIResponse(body=clip, headers=headers, media_type=plan.media_type, status_code=200)
@@ -84,20 +81,18 @@ async def _streamed(
     body: SpeechRequest,
     plan: SpeechPlan,
     chunks: AsyncGenerator[PcmChunk, None],
-    encoders: Executor,
+    codecs: Executor,
     meter: SpeechMeter,
     headers: dict[str, str],
 ) -> StreamedBody:
-    audio = stream_encoded(plan, chunks, encoders)
+    audio = stream_encoded(plan, chunks, codecs)
     parts = as_events(audio, meter, body, plan.tempo) if body.is_sse else as_bytes(audio, meter)
     try:
         first = await unless_gone(receive, anext(parts))
     except StopAsyncIteration:
         raise EngineFault("the engine gave no audio") from None
-    # Proxies such as nginx would hold a stream back otherwise.
-    headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
-    headers["content-type"] = _SSE_MEDIA_TYPE if body.is_sse else plan.media_type
-    return StreamedBody(first, parts, headers, meter.ended)
+    media_type = SSE_MEDIA_TYPE if body.is_sse else plan.media_type
+    return StreamedBody(first, parts, media_type, headers, meter.ended)
 
 
 def _facts(body: SpeechRequest, plan: SpeechPlan) -> dict[str, str | int]:

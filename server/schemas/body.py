@@ -31,18 +31,23 @@ def decode_json(schema: type[T], body: bytes, content_type: str) -> T:
     try:
         return msgspec.json.decode(body, type=schema, strict=False)
     except msgspec.ValidationError as exc:
-        path, message = explain(exc)
-        param = path.partition(".")[0].partition("[")[0] if path else None
-        if "missing required" in message:
-            message, code = f"Missing required parameter: '{path}'.", "missing_required_parameter"
-        else:
-            message, code = f"{path}: {message}" if path else message, "invalid_value"
-        raise ApiError(400, message, param=param, code=code) from exc
+        raise refusal(exc) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         if (field := _field_with_surrogate(body)) is not None:
             message = f"{field}: holds a lone surrogate, which is not a character"
             raise ApiError(400, message, param=field, code="invalid_value") from exc
         raise ApiError(400, f"the body is not valid JSON: {exc}", code="invalid_json") from exc
+
+
+def refusal(error: msgspec.ValidationError) -> ApiError:
+    """A 400 that names the field at fault."""
+    path, message = explain(error)
+    param = path.partition(".")[0].partition("[")[0] if path else None
+    if "missing required" in message:
+        message, code = f"Missing required parameter: '{path}'.", "missing_required_parameter"
+    else:
+        message, code = f"{path}: {message}" if path else message, "invalid_value"
+    return ApiError(400, message, param=param, code=code)
 
 
 def _field_with_surrogate(body: bytes) -> str | None:

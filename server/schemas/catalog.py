@@ -18,10 +18,12 @@ class Model(Struct, frozen=True, kw_only=True):
     """The engine behind it: of an alias, the one that it means now."""
     task: str
     state: str
-    """"ready", "starting" or "restarting"."""
+    """"ready", "starting", "restarting", or "absent": `description` says what is missing."""
     clones_voices: bool | None = None
     """None while the engine has yet to load."""
     embedded: bool | None = None
+    accurate: bool | None = None
+    """False: every second or third word is wrong."""
     description: str = ""
 
 

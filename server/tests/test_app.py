@@ -11,6 +11,7 @@ from litestar.testing import TestClient
 
 from server.app import create_app
 from server.audio.formats import FORMATS
+from server.catalog import Engines
 from server.settings import Settings
 from server.tests.fakes import CHUNK_SAMPLES, FakeEngine
 
@@ -25,7 +26,7 @@ def engine() -> FakeEngine:
 
 
 def app_client(engine: FakeEngine, settings: Settings | None = None) -> Client:
-    return TestClient(create_app(settings or Settings(), {"espeak-ng": engine}))
+    return TestClient(create_app(settings or Settings(), Engines({"espeak-ng": engine})))
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_pcm_is_the_engines_audio(client: Client, engine: FakeEngine) -> None:
 def test_each_format_says_what_it_is(client: Client, response_format: str) -> None:
     answer = client.post(SPEECH, json={**HELLO, "response_format": response_format})
     assert answer.headers["content-type"] == dict(FORMATS)[response_format].media_type  # type: ignore[index]
-    assert answer.headers["x-rhapsode-engine"] == "espeak-ng"
+    assert answer.headers["x-rhapsode-engine"] == "fake"
 
 
 def test_names_of_openai_become_the_engines_voices(client: Client, engine: FakeEngine) -> None:

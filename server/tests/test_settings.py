@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.registry import PLUGINS
 from server.settings import Settings, SettingsError, load_settings
 
 
@@ -42,14 +43,14 @@ def test_options_of_an_engine_come_from_the_command_line() -> None:
     assert settings.running["espeak-ng"].options == {"chunk_ms": "20"}
 
 
-def test_embedded_engine_runs_beside_others_unless_disabled(tmp_path: Path) -> None:
+def test_our_engines_run_beside_others_unless_disabled(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     file.write_text(
         'speech_engine = "my.engine:Make"\n[engines."my.engine:Make"]\ndevices = ["cuda:0"]\n'
     )
-    assert list(load_settings(file, {}).running) == ["espeak-ng", "my.engine:Make"]
+    assert list(load_settings(file, {}).running) == [*PLUGINS, "my.engine:Make"]
     off = [("engines.espeak-ng.enabled", "false")]
-    assert list(load_settings(file, {}, off).running) == ["my.engine:Make"]
+    assert "espeak-ng" not in load_settings(file, {}, off).running
 
 
 @pytest.mark.parametrize(

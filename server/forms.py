@@ -1,0 +1,80 @@
+"""Multipart forms, with the many spellings of lists and objects that clients use."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import FormMultiDict, UploadFile
+
+from server.errors import ApiError
+
+
+async def read_form(request: Request[Any, Any, Any]) -> FormMultiDict:
+    """Parse the body; files lie on disk when they are large, and go when the request ends.
+
+    Raises:
+        ApiError: 400, not a multipart form.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
+        message = "the body must be sent as multipart/form-data"
+        raise ApiError(400, message, code="invalid_content_type")
+    return await request.form()
+
+
+def file_of(form: FormMultiDict, field: str) -> UploadFile:
+    """The file part of this name.
+
+    Raises:
+        ApiError: 400, there is none.
+    """
+    found = [value for value in form.getall(field, []) if isinstance(value, UploadFile)]
+    if not found:
+        message = f"Missing required parameter: '{field}'."
+        raise ApiError(400, message, param=field, code="missing_required_parameter")
+    return found[0]
+
+
+def text_of(form: FormMultiDict, field: str) -> str | None:
+    """A text field; None if it is absent or empty."""
+    values = [value for value in form.getall(field, []) if isinstance(value, str)]
+    return (values[-1].strip() or None) if values else None
+
+
+def list_of(form: FormMultiDict, field: str, *, may_hold_commas: bool = False) -> list[str]:
+    """A list: `field` or `field[]`, repeated, or one text with commas or in JSON."""
+    keys = [key for key in form if key == field or key.startswith(f"{field}[")]
+    values = [v for key in dict.fromkeys(keys) for v in form.getall(key) if isinstance(v, str)]
+    items: list[str] = []
+    for value in values:
+        parsed = _json(value) if value.startswith("[") else None
+        if isinstance(parsed, list):
+            items += [str(item) for item in parsed]
+        elif may_hold_commas:
+            items.append(value)
+        else:
+            items += value.split(",")
+    return [item.strip() for item in items if item.strip()]
+
+
+def object_of(form: FormMultiDict, field: str) -> Any:
+    """An object or a word: `field[key]` parts, one JSON text, or plain text; None if absent."""
+    parts = {
+        key.removeprefix(f"{field}[").removesuffix("]"): text_of(form, key)
+        for key in form
+        if key.startswith(f"{field}[")
+    }
+    if parts:
+        return parts
+    text = text_of(form, field)
+    parsed = _json(text) if text else None
+    return text if parsed is None else parsed
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
