@@ -67,6 +67,16 @@ class EngineStatus(Struct, frozen=True, kw_only=True):
     """Why there is no worker."""
 
 
+class VoiceStyle(Struct, frozen=True, kw_only=True):
+    """How a person speaks, for engines that cannot clone but can follow. None: not known."""
+
+    pitch_hz: float | None = None
+    """Median."""
+    pitch_span_semitones: float | None = None
+    """From the 10th to the 90th percentile."""
+    syllables_per_s: float | None = None
+
+
 class SynthesisRequest(Struct, frozen=True, kw_only=True):
     """One text to speak."""
 
@@ -80,6 +90,8 @@ class SynthesisRequest(Struct, frozen=True, kw_only=True):
     """Within EngineInfo.speed_range."""
     seed: int | None = None
     instructions: str | None = None
+    style: VoiceStyle | None = None
+    """To be followed by an engine that honours "style"."""
 
 
 class Word(Struct, frozen=True, array_like=True):

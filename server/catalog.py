@@ -103,7 +103,7 @@ class Catalog:
             clones_voices=info.clones_voices if info else None,
             embedded=info.is_embedded if info else None,
             accurate=info.is_accurate if info else None,
-            description=info.description if info else engine.status.error or "",
+            description=engine.status.error or (info.description if info else ""),
         )
 
     def voices(self) -> tuple[Voice, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from engine.espeak.style import StyleFit
 from engine.types import Job
 
 
@@ -24,18 +25,20 @@ class EspeakJob(Job):
 
     Attributes:
         segments: Still to be spoken, in order.
-        words_per_minute: As the library takes it.
-        seed: Of every utterance.
+        pace: Words per minute, as the library takes it.
+        fit: Of every utterance.
+        seed: Likewise.
         sent_samples: Given to `emit` so far.
         has_spoken: A word has begun; until then all audio is silence and is held back.
     """
 
     def __init__(
-        self, job_id: int, segments: Iterable[Segment], words_per_minute: int, seed: int
+        self, job_id: int, segments: Iterable[Segment], pace: int, fit: StyleFit, seed: int
     ) -> None:
         super().__init__(job_id, "render")
         self.segments = deque(segments)
-        self.words_per_minute = words_per_minute
+        self.pace = pace
+        self.fit = fit
         self.seed = seed
         self.sent_samples = 0
         self.has_spoken = False

@@ -50,6 +50,10 @@ class Utterance(Struct, frozen=True, kw_only=True):
     """80 to 450."""
     seed: int
     """0 to 2**31 - 1."""
+    pitch: int = 50
+    """0 to 99; 50 is the voice's own."""
+    pitch_range: int = 50
+    """0, a monotone, to 99; 50 is the voice's own."""
     ends_with_pause: bool
     """Whether the silence due after the last clause is part of it."""
 
@@ -140,6 +144,8 @@ def _synthesize(library: CDLL, utterance: Utterance) -> None:
     if library.espeak_SetVoiceByName(utterance.voice.encode()):
         raise EngineFault(f"espeak-ng does not take its voice {utterance.voice!r}")
     library.espeak_SetParameter(native.PARAMETER_RATE, utterance.words_per_minute, 0)
+    library.espeak_SetParameter(native.PARAMETER_PITCH, utterance.pitch, 0)
+    library.espeak_SetParameter(native.PARAMETER_RANGE, utterance.pitch_range, 0)
     # Its own generator, and the C library's, which two variants (Reed, caleb) draw from.
     library.espeak_ng_SetRandSeed(c_long(utterance.seed))
     library.srand(c_uint(utterance.seed))

@@ -17,7 +17,8 @@ _LEAST_WPM, _MOST_WPM = 80, 450
 
 def words_per_minute(normal: int, speed: float) -> int:
     """What the library is told; `normal` is the pace at speed 1."""
-    return round(normal * math.pow(speed, _EXPONENT))
+    wanted = round(normal * math.pow(speed, _EXPONENT))
+    return min(max(wanted, _LEAST_WPM), _MOST_WPM)
 
 
 def speed_range(normal: int) -> tuple[float, float]:

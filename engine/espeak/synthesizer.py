@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import cast
 
+import msgspec
+
 from engine.config import EspeakOptions
 from engine.errors import InvalidRequest
 from engine.espeak.job import EspeakJob, Segment
 from engine.espeak.library import SAMPLE_RATE, EspeakLibrary, Utterance
 from engine.espeak.pace import speed_range, words_per_minute
 from engine.espeak.stream import SegmentStream
+from engine.espeak.style import StyleFit, fit_style
 from engine.espeak.voices import VoiceCatalog
 from engine.protocol import Emit
 from engine.text import clean, ends_clause, script_runs, split
@@ -48,7 +51,7 @@ class EspeakSynthesizer:
             voices=self._catalog.infos,
             is_embedded=True,
             speed_range=speed_range(self._options.words_per_minute),
-            honours=frozenset({"seed"}),
+            honours=frozenset({"seed", "style"}),
             description=_DESCRIPTION,
         )
         return self._info
@@ -66,11 +69,13 @@ class EspeakSynthesizer:
             raise InvalidRequest(
                 f"espeak-ng speaks at speeds from {slowest:.2f} to {fastest:.2f}", param="speed"
             )
-        segments = self._segments(request)
+        fit = fit_style(request.style) if request.style else StyleFit()
+        segments = self._segments(request, fit)
         if not segments:
             raise _nothing_to_speak()
-        pace = words_per_minute(self._options.words_per_minute, request.speed)
-        return EspeakJob(job_id, segments, pace, (request.seed or 0) & _SEED_BITS)
+        normal = fit.words_per_minute or self._options.words_per_minute
+        pace = words_per_minute(normal, request.speed)
+        return EspeakJob(job_id, segments, pace, fit, (request.seed or 0) & _SEED_BITS)
 
     def step(
         self,
@@ -87,8 +92,10 @@ class EspeakSynthesizer:
     def finish(self, job: Job) -> None:
         """A job holds nothing between its steps."""
 
-    def _segments(self, request: SynthesisRequest) -> list[Segment]:
+    def _segments(self, request: SynthesisRequest, fit: StyleFit) -> list[Segment]:
         choice = self._catalog.parse(request.voice)
+        if choice.variant is None:
+            choice = msgspec.structs.replace(choice, variant=fit.variant)
         if request.language is not None:
             self._catalog.check_language(request.language)
         runs = script_runs(clean(request.text).strip())
@@ -112,8 +119,10 @@ class EspeakSynthesizer:
         utterance = Utterance(
             text=segment.text,
             voice=segment.voice,
-            words_per_minute=job.words_per_minute,
+            words_per_minute=job.pace,
             seed=job.seed,
+            pitch=job.fit.pitch,
+            pitch_range=job.fit.pitch_range,
             ends_with_pause=segment.ends_with_pause,
         )
         self._library.speak(utterance, stream.deliver)

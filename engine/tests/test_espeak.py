@@ -113,7 +113,7 @@ def test_segments_of_a_job_sound_as_long_as_the_text_in_one(engine: EspeakSynthe
     utterance = Utterance(
         text=text,
         voice=job.segments[0].voice,
-        words_per_minute=job.words_per_minute,
+        words_per_minute=job.pace,
         seed=0,
         ends_with_pause=False,
     )
@@ -336,7 +336,7 @@ def test_every_normal_pace_has_speed_one_in_its_range(normal: int) -> None:
     slowest, fastest = engine.load("cpu").speed_range
     assert slowest <= 1.0 <= fastest
     for speed in (slowest, fastest):
-        assert 80 <= start(engine, "Hello", speed=speed).words_per_minute <= 450
+        assert 80 <= start(engine, "Hello", speed=speed).pace <= 450
 
 
 def test_every_listed_voice_speaks(engine: EspeakSynthesizer, info: EngineInfo) -> None:

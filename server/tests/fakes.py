@@ -6,8 +6,20 @@ from collections.abc import AsyncGenerator
 
 import numpy as np
 
-from engine.errors import EngineFault, UnknownVoice, WorkerUnavailable
-from engine.types import EngineInfo, EngineStatus, PcmChunk, SynthesisRequest, VoiceInfo, Word
+from engine.errors import EngineFault, InvalidRequest, UnknownVoice, WorkerUnavailable
+from engine.types import (
+    EngineInfo,
+    EngineStatus,
+    PcmChunk,
+    Samples,
+    Segment,
+    SpokenWord,
+    SynthesisRequest,
+    TranscribeOptions,
+    TranscriptInfo,
+    VoiceInfo,
+    Word,
+)
 
 SAMPLE_RATE = 24_000
 CHUNK_SAMPLES = SAMPLE_RATE // 10
@@ -77,3 +89,65 @@ def tone() -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """Float32 [2400], 440 Hz at 24 kHz."""
     t = np.arange(CHUNK_SAMPLES, dtype=np.float32) / SAMPLE_RATE
     return (0.5 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
+
+
+class FakeListener:
+    """Implements `engine.protocol.TranscriptionEngine`; a word for each second of the recording.
+
+    A recording of three seconds or more breaks off after its second word if `breaks`.
+    """
+
+    name = "pocketsphinx"
+    info: EngineInfo | None = EngineInfo(
+        name="fake-listener",
+        task="transcription",
+        sample_rate=16_000,
+        languages=("en",),
+        is_accurate=False,
+    )
+
+    def __init__(self, *, breaks: bool = False, is_absent: bool = False) -> None:
+        self.breaks = breaks
+        self.is_absent = is_absent
+        self.options: list[TranscribeOptions] = []
+        self.open_jobs = 0
+
+    @property
+    def status(self) -> EngineStatus:
+        return EngineStatus(
+            state="absent" if self.is_absent else "ready",
+            workers=int(not self.is_absent),
+            jobs=self.open_jobs,
+            restarts=0,
+            error="no model: fetch one" if self.is_absent else None,
+        )
+
+    async def ready(self) -> EngineInfo:
+        if self.is_absent:
+            raise WorkerUnavailable("no model: fetch one", retry_after_s=2.0)
+        assert self.info is not None
+        return self.info
+
+    async def transcribe(
+        self, audio: AsyncGenerator[Samples, None], options: TranscribeOptions, request_id: str
+    ) -> AsyncGenerator[TranscriptInfo | Segment, None]:
+        self.options.append(options)
+        self.open_jobs += 1
+        try:
+            if options.language not in (None, "en"):
+                raise InvalidRequest("only English is understood", "language")
+            yield TranscriptInfo("en", 1.0)
+            samples = 0
+            async for block in audio:
+                samples += len(block)
+            for second in range(samples // 16_000):
+                if self.breaks and second == 2:
+                    raise EngineFault("the engine broke")
+                yield self._segment(second, options)
+        finally:
+            self.open_jobs -= 1
+
+    def _segment(self, second: int, options: TranscribeOptions) -> Segment:
+        text = f" w{second}"
+        words = (SpokenWord(text, second, second + 0.5, 0.5),) if options.with_words else ()
+        return Segment(second, second + 1, text, words, tokens=(second,), avg_logprob=-0.5)
