@@ -80,6 +80,10 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     options: dict[str, str | int | float | bool | None] = {}
     """Fields of the plug-in's options struct."""
+    features_dir: str | None = None
+    """Folder of the features of voices; None keeps them in memory only."""
+    features_memory_bytes: int = 256 << 20
+    """Features kept in memory."""
 
 
 class PoolConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 EngineError
 ├── InvalidRequest            the request cannot be done as asked; `param` names the field
 │   └── UnknownVoice          no such voice in this engine
+├── PromptUnknown             the worker has no features of this prompt: prepare it first
 ├── Overloaded                taking it would starve others; come back in `retry_after_s`
 └── EngineFault               not the caller's fault
     ├── LoadFailed            the engine could not start; its message says what to do
@@ -43,6 +44,10 @@ class UnknownVoice(InvalidRequest):
 
     def __init__(self, message: str, param: str | None = "voice") -> None:
         super().__init__(message, param)
+
+
+class PromptUnknown(EngineError):
+    """The worker has no features of this prompt yet."""
 
 
 class Overloaded(EngineError):
@@ -96,6 +101,8 @@ def from_wire(error: WireError) -> EngineError:
             return InvalidRequest(error.message, error.param)
         case "UnknownVoice":
             return UnknownVoice(error.message, error.param)
+        case "PromptUnknown":
+            return PromptUnknown(error.message)
         case "Overloaded":
             return Overloaded(error.message, error.retry_after_s or 1.0)
         case "LoadFailed":

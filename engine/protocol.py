@@ -6,7 +6,7 @@ A plug-in imports this file, `types`, `errors`, `config`, `text` and nothing els
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
 from engine.types import (
@@ -15,6 +15,7 @@ from engine.types import (
     EngineStatus,
     Job,
     PcmChunk,
+    PromptFeatures,
     Samples,
     Segment,
     SpokenWord,
@@ -22,10 +23,15 @@ from engine.types import (
     SynthesisRequest,
     TranscribeOptions,
     TranscriptInfo,
+    VoicePrompt,
 )
 
 Emit = Callable[[StepOutput], None]
 """Sends audio on its way the moment it exists; cheap, and may be called inside a step."""
+
+
+PromptSource = Callable[[], Awaitable[VoicePrompt]]
+"""Reads a prompt's sound from where it is kept."""
 
 
 class Engine(Protocol):
@@ -47,9 +53,15 @@ class Synthesizer(Engine, Protocol):
     the same stage share its steps.
     """
 
-    def start(self, job_id: int, request: SynthesisRequest) -> Job:
+    def start(
+        self, job_id: int, request: SynthesisRequest, features: PromptFeatures | None = None
+    ) -> Job:
         """Validate a request and set up its state. No audio yet, no more than milliseconds.
 
+        Args:
+            job_id: Unique in the worker.
+            request: What to speak.
+            features: Of `request.prompt`, if it has one.
         Raises:
             InvalidRequest: the request cannot be done as asked.
         """
@@ -70,6 +82,18 @@ class Synthesizer(Engine, Protocol):
 
     def finish(self, job: Job) -> None:
         """Free what the job holds: it is done, failed or cancelled. Called once for each job."""
+        ...
+
+
+class Cloner(Synthesizer, Protocol):
+    """A synthesizer that speaks with the voice of a prompt."""
+
+    def prepare(self, prompt: VoicePrompt) -> PromptFeatures:
+        """Compute what `start` needs of a prompt. Depends on the sound and the weights only.
+
+        Raises:
+            InvalidRequest: no voice can be had from it.
+        """
         ...
 
 
@@ -141,12 +165,24 @@ class SpeechEngine(EngineFace, Protocol):
     """The async face of a Synthesizer."""
 
     def synthesize(
-        self, request: SynthesisRequest, request_id: str
+        self, request: SynthesisRequest, request_id: str, prompt: PromptSource | None = None
     ) -> AsyncGenerator[PcmChunk, None]:
         """Speak, chunk by chunk. Closing the generator cancels the job.
 
+        Args:
+            request: What to speak.
+            request_id: For the log.
+            prompt: Gives the sound of `request.prompt`; called if its features are not there yet.
         Raises:
             EngineError: before or between chunks. A stream that ends without one is whole.
+        """
+        ...
+
+    async def prepare(self, prompt: VoicePrompt, request_id: str) -> None:
+        """Have the features of a prompt computed and kept, on an engine that clones voices.
+
+        Raises:
+            EngineError: they could not be.
         """
         ...
 

@@ -41,6 +41,8 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     """BCP 47 tags it handles."""
     voices: tuple[VoiceInfo, ...] = ()
     clones_voices: bool = False
+    revision: str = ""
+    """Of the weights: features of one revision mean nothing to another."""
     is_embedded: bool = False
     """Runs on a bare machine without a download, at the quality one may expect of that."""
     speed_range: tuple[float, float] = (1.0, 1.0)
@@ -77,6 +79,36 @@ class VoiceStyle(Struct, frozen=True, kw_only=True):
     syllables_per_s: float | None = None
 
 
+class VoicePrompt(Struct, frozen=True, kw_only=True):
+    """A voice to clone: somebody's speech, and what is said in it."""
+
+    digest: str
+    """SHA-256 of the sound, hex: the same sound has the same features."""
+    samples: bytes
+    """float32 mono, native byte order."""
+    sample_rate: int
+    """Hz."""
+    text: str
+    language: str | None = None
+
+
+class PromptRef(Struct, frozen=True):
+    """A prompt that the engine may have the features of already."""
+
+    digest: str
+    text: str
+
+
+class PromptFeatures(Struct, frozen=True):
+    """What a cloning engine needs of a prompt, computed once."""
+
+    arrays: dict[str, npt.NDArray[np.generic]]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays.values())
+
+
 class SynthesisRequest(Struct, frozen=True, kw_only=True):
     """One text to speak."""
 
@@ -92,6 +124,8 @@ class SynthesisRequest(Struct, frozen=True, kw_only=True):
     instructions: str | None = None
     style: VoiceStyle | None = None
     """To be followed by an engine that honours "style"."""
+    prompt: PromptRef | None = None
+    """To be cloned by an engine that clones voices."""
 
 
 class Word(Struct, frozen=True, array_like=True):

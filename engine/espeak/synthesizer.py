@@ -21,7 +21,7 @@ from engine.espeak.style import StyleFit, fit_style
 from engine.espeak.voices import VoiceCatalog
 from engine.protocol import Emit
 from engine.text import clean, ends_clause, script_runs, split
-from engine.types import Device, EngineInfo, Job, SynthesisRequest
+from engine.types import Device, EngineInfo, Job, PromptFeatures, SynthesisRequest
 
 # Keeps a step under 60 ms: 10 s of prose, 25 s of ideographs.
 _SEGMENT_WEIGHT = 160
@@ -56,7 +56,12 @@ class EspeakSynthesizer:
         )
         return self._info
 
-    def start(self, job_id: int, request: SynthesisRequest) -> EspeakJob:
+    def start(
+        self,
+        job_id: int,
+        request: SynthesisRequest,
+        features: PromptFeatures | None = None,  # noqa: ARG002  it cannot clone
+    ) -> EspeakJob:
         """As the protocol says. That a text has no words may show only as it is spoken: then the
         last step raises InvalidRequest for `input`, and no audio was given.
 

@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from engine.config import WorkerConfig
-from engine.errors import LoadFailed, WorkerDied, from_wire
+from engine.errors import LoadFailed, PromptUnknown, WorkerDied, from_wire
+from engine.protocol import PromptSource
 from engine.runtime.stream import Budget, JobStream
 from engine.runtime.wire import (
     Audio,
@@ -27,6 +28,7 @@ from engine.runtime.wire import (
     Grant,
     Heard,
     Listen,
+    Prepare,
     Ready,
     Room,
     Sound,
@@ -41,6 +43,7 @@ from engine.types import (
     SynthesisRequest,
     TranscribeOptions,
     TranscriptInfo,
+    VoicePrompt,
 )
 
 logger = logging.getLogger(__name__)
@@ -122,10 +125,35 @@ class WorkerClient(asyncio.Protocol):
         await self._process.wait()
         await self._closed.wait()
 
+    async def prepare(self, prompt: VoicePrompt, request_id: str) -> None:
+        """See `engine.protocol.SpeechEngine`."""
+        with self._stream() as stream:
+            self._send(Prepare(stream.job_id, request_id, prompt))
+            while not stream.is_over:
+                await stream.take()
+
     async def synthesize(
+        self, request: SynthesisRequest, request_id: str, prompt: PromptSource | None = None
+    ) -> AsyncGenerator[PcmChunk, None]:
+        """See `engine.protocol.SpeechEngine`."""
+        try:
+            async with aclosing(self._synthesize(request, request_id)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        except PromptUnknown:
+            # Only ever the first answer: nothing has been given yet.
+            if prompt is None:
+                raise
+        await self.prepare(await prompt(), request_id)
+        async with aclosing(self._synthesize(request, request_id)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _synthesize(
         self, request: SynthesisRequest, request_id: str
     ) -> AsyncGenerator[PcmChunk, None]:
-        """See `engine.protocol.SpeechEngine`. What has queued up is given as one chunk."""
+        """One job; what has queued up is given as one chunk."""
         grant = int(self._buffer_s * self.info.sample_rate)
         owed = 0
         with self._stream() as stream:

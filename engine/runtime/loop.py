@@ -5,13 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import cast
 
-from engine.errors import EngineError, to_wire
-from engine.protocol import Synthesizer
+from engine.errors import EngineError, InvalidRequest, PromptUnknown, to_wire
+from engine.features import FeatureStore
+from engine.protocol import Cloner, Synthesizer
 from engine.runtime.job import RunningJob
 from engine.runtime.policy import Batch, schedule
-from engine.runtime.wire import Audio, Cancel, Command, Event, Failed, Finished, Grant, Start
-from engine.types import StepOutput
+from engine.runtime.wire import (
+    Audio,
+    Cancel,
+    Command,
+    Event,
+    Failed,
+    Finished,
+    Grant,
+    Prepare,
+    Start,
+)
+from engine.types import PromptFeatures, PromptRef, StepOutput
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +34,7 @@ class SpeechLoop:
     Args:
         engine: Loaded.
         sample_rate: Hz, of the engine's PCM.
+        features: Of prompts; None for an engine that does not clone.
         send: Puts an event on the socket; raises ConnectionError when the server is gone.
         clock: Seconds, monotonic.
     """
@@ -31,11 +44,13 @@ class SpeechLoop:
         engine: Synthesizer,
         sample_rate: int,
         send: Callable[[Event], None],
+        features: FeatureStore | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._sample_rate = sample_rate
         self._send = send
+        self._features = features
         self._clock = clock
         self._jobs: dict[int, RunningJob] = {}
         self._stepping: list[RunningJob] = []
@@ -56,6 +71,8 @@ class SpeechLoop:
         match command:
             case Start():
                 self._start(command)
+            case Prepare():
+                self._prepare(command)
             case Grant(job_id, samples):
                 if (running := self._jobs.get(job_id)) is not None:
                     running.granted += samples
@@ -75,11 +92,31 @@ class SpeechLoop:
 
     def _start(self, command: Start) -> None:
         try:
-            job = self._engine.start(command.job_id, command.request)
+            features = self._features_of(command.request.prompt)
+            job = self._engine.start(command.job_id, command.request, features)
         except Exception as exc:  # noqa: BLE001 - the job fails, whatever it was; the worker lives
             self._fail(command.job_id, command.request_id, exc)
             return
         self._jobs[job.id] = RunningJob(job, command.request_id, command.grant, self._clock())
+
+    def _prepare(self, command: Prepare) -> None:
+        try:
+            if self._features is None:
+                raise InvalidRequest("this engine does not clone voices", "voice")
+            if self._features.get(command.prompt.digest) is None:
+                features = cast("Cloner", self._engine).prepare(command.prompt)
+                self._features.put(command.prompt.digest, features)
+        except Exception as exc:  # noqa: BLE001 - the job fails, whatever it was; the worker lives
+            self._fail(command.job_id, command.request_id, exc)
+            return
+        self._send(Finished(command.job_id))
+
+    def _features_of(self, prompt: PromptRef | None) -> PromptFeatures | None:
+        if prompt is None or self._features is None:
+            return None
+        if (features := self._features.get(prompt.digest)) is None:
+            raise PromptUnknown("this prompt has not been prepared")
+        return features
 
     def _schedule(self) -> Batch | None:
         now = self._clock()

@@ -10,6 +10,7 @@ from contextlib import aclosing
 
 from engine.config import PoolConfig, WorkerConfig
 from engine.errors import LoadFailed, Overloaded, WorkerUnavailable
+from engine.protocol import PromptSource
 from engine.registry import missing
 from engine.runtime.client import WorkerClient
 from engine.types import (
@@ -22,6 +23,7 @@ from engine.types import (
     SynthesisRequest,
     TranscribeOptions,
     TranscriptInfo,
+    VoicePrompt,
 )
 
 logger = logging.getLogger(__name__)
@@ -96,13 +98,18 @@ class EnginePool:
         return live[0].info
 
     async def synthesize(
-        self, request: SynthesisRequest, request_id: str
+        self, request: SynthesisRequest, request_id: str, prompt: PromptSource | None = None
     ) -> AsyncGenerator[PcmChunk, None]:
         """See `engine.protocol.SpeechEngine`; on the worker with the fewest jobs."""
         worker = await self._choose()
-        async with aclosing(worker.synthesize(request, request_id)) as chunks:
+        async with aclosing(worker.synthesize(request, request_id, prompt)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def prepare(self, prompt: VoicePrompt, request_id: str) -> None:
+        """See `engine.protocol.SpeechEngine`; the others find it on disk."""
+        worker = await self._choose()
+        await worker.prepare(prompt, request_id)
 
     async def transcribe(
         self, audio: AsyncGenerator[Samples, None], options: TranscribeOptions, request_id: str

@@ -20,6 +20,7 @@ from engine.types import (
     SynthesisRequest,
     TranscribeOptions,
     TranscriptInfo,
+    VoicePrompt,
     Word,
 )
 
@@ -34,6 +35,14 @@ class Start(Struct, frozen=True, array_like=True, tag="start"):
     request_id: str
     request: SynthesisRequest
     grant: int
+
+
+class Prepare(Struct, frozen=True, array_like=True, tag="prepare"):
+    """Server -> worker: compute and keep the features of a prompt; answered by Finished."""
+
+    job_id: int
+    request_id: str
+    prompt: VoicePrompt
 
 
 class Grant(Struct, frozen=True, array_like=True, tag="grant"):
@@ -65,7 +74,7 @@ class Sound(Struct, frozen=True, array_like=True, tag="sound"):
     """float32, native byte order, mono, at the engine's rate. Empty: the recording has ended."""
 
 
-Command: TypeAlias = Start | Grant | Cancel | Listen | Sound
+Command: TypeAlias = Start | Prepare | Grant | Cancel | Listen | Sound
 
 
 class Ready(Struct, frozen=True, array_like=True, tag="ready"):

@@ -20,6 +20,7 @@ import msgspec
 from engine import registry
 from engine.config import WorkerConfig
 from engine.errors import EngineError, LoadFailed, to_wire
+from engine.features import FeatureStore
 from engine.protocol import Synthesizer, Transcriber
 from engine.runtime.listening import ListenLoop
 from engine.runtime.loop import SpeechLoop
@@ -66,7 +67,8 @@ def run(config: WorkerConfig, sock: socket.socket) -> None:
         return
     loop: Loop
     if info.task == "speech":
-        loop = SpeechLoop(cast("Synthesizer", engine), info.sample_rate, send)
+        features = FeatureStore.of_worker(config, info) if info.clones_voices else None
+        loop = SpeechLoop(cast("Synthesizer", engine), info.sample_rate, send, features)
     else:
         loop = ListenLoop(cast("Transcriber", engine), send)
     inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()

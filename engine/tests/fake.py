@@ -18,10 +18,12 @@ from engine.types import (
     Device,
     EngineInfo,
     Job,
+    PromptFeatures,
     Samples,
     StepOutput,
     SynthesisRequest,
     VoiceInfo,
+    VoicePrompt,
     Word,
 )
 
@@ -30,8 +32,9 @@ WORD_S = 0.1
 
 
 class ToneJob(Job):
-    def __init__(self, job_id: int, words: list[str]) -> None:
+    def __init__(self, job_id: int, words: list[str], loudness: float) -> None:
         super().__init__(job_id, "decode")
+        self.loudness = loudness
         self.words = words
         self.done = 0
 
@@ -40,11 +43,14 @@ class ToneSynthesizer:
     """Implements `engine.protocol.Synthesizer`.
 
     Args:
-        options: `fail_load`: a message to fail `load` with.
+        options: `fail_load`: a message to fail `load` with. `clones`: prompts are taken, and the
+            loudness of a prompt is that of the speech.
     """
 
     def __init__(self, options: dict[str, str]) -> None:
         self._fail_load = options.get("fail_load")
+        self._clones = bool(options.get("clones"))
+        self.prepared: list[str] = []
         self.steps: list[tuple[str, list[int]]] = []
         self.finished: list[int] = []
 
@@ -57,16 +63,29 @@ class ToneSynthesizer:
             sample_rate=SAMPLE_RATE,
             languages=("en",),
             voices=(VoiceInfo("low", "Low", "en"),),
+            clones_voices=self._clones,
+            revision="r1",
             description=f"tones on {device}",
         )
 
-    def start(self, job_id: int, request: SynthesisRequest) -> ToneJob:
+    def prepare(self, prompt: VoicePrompt) -> PromptFeatures:
+        """A prompt whose text is "refuse" cannot be cloned."""
+        if prompt.text == "refuse":
+            raise InvalidRequest("prompt: no voice in it", "voice")
+        self.prepared.append(prompt.digest)
+        loudness = np.abs(np.frombuffer(prompt.samples, np.float32)).max()
+        return PromptFeatures({"loudness": np.array([loudness])})
+
+    def start(
+        self, job_id: int, request: SynthesisRequest, features: PromptFeatures | None = None
+    ) -> ToneJob:
         """ "nobody" is a voice that does not exist, "refuse" a text that cannot be spoken."""
         if request.voice == "nobody":
             raise UnknownVoice("no voice 'nobody'")
         if request.text == "refuse":
             raise InvalidRequest("input: cannot be spoken", "input")
-        return ToneJob(job_id, request.text.split())
+        loudness = float(features.arrays["loudness"][0]) if features else 0.5
+        return ToneJob(job_id, request.text.split(), loudness)
 
     def max_batch(self, stage: str) -> int:
         return 4 if stage == "decode" else 2
@@ -84,7 +103,7 @@ class ToneSynthesizer:
                 os.kill(os.getpid(), signal.SIGKILL)
             if word == "break":
                 raise RuntimeError("a bug")
-            emit(StepOutput(job.id, tone(job.done), (Word(word, job.done * WORD_S),)))
+            emit(StepOutput(job.id, tone(job.done, job.loudness), (Word(word, job.done * WORD_S),)))
             job.done += 1
             job.stage = "decode" if job.done < len(job.words) else None
 
@@ -92,7 +111,7 @@ class ToneSynthesizer:
         self.finished.append(job.id)
 
 
-def tone(index: int) -> Samples:
+def tone(index: int, loudness: float = 0.5) -> Samples:
     """The audio of a text's word at `index`, float32 [2400]."""
     t = np.arange(int(WORD_S * SAMPLE_RATE), dtype=np.float32) / SAMPLE_RATE
-    return (0.5 * np.sin(2 * np.pi * (220 + 20 * (index % 20)) * t)).astype(np.float32)
+    return (loudness * np.sin(2 * np.pi * (220 + 20 * (index % 20)) * t)).astype(np.float32)

@@ -33,7 +33,7 @@ class Bench:
         self.engine = ToneSynthesizer({})
         self.clock = clock or Clock()
         self.sent: list[Event] = []
-        self.loop = SpeechLoop(self.engine, SAMPLE_RATE, self.sent.append, self.clock)
+        self.loop = SpeechLoop(self.engine, SAMPLE_RATE, self.sent.append, clock=self.clock)
 
     def start(self, job_id: int, text: str, grant: int = PLENTY) -> None:
         self.loop.apply(Start(job_id, f"req_{job_id}", SynthesisRequest(text=text), grant))

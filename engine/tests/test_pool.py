@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from engine.errors import (
 from engine.runtime.pool import EnginePool
 from engine.runtime.wire import Audio
 from engine.tests.fake import WORD_S, tone
-from engine.types import PcmChunk, SynthesisRequest
+from engine.types import PcmChunk, PromptRef, SynthesisRequest, VoicePrompt
 
 pytestmark = pytest.mark.anyio
 
@@ -205,3 +206,65 @@ async def test_worker_ends_with_the_pool() -> None:
         os.kill(pid, 0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def prompt(loudness: float, text: str = "hello") -> VoicePrompt:
+    samples = np.full(100, loudness, np.float32).tobytes()
+    return VoicePrompt(digest=f"d{loudness}", samples=samples, sample_rate=24000, text=text)
+
+
+async def cloned(pool: EnginePool, voice: VoicePrompt, asked: list[str]) -> float:
+    """Loudness of a word in this voice; notes when the sound of the prompt is asked for."""
+
+    async def source() -> VoicePrompt:
+        asked.append(voice.digest)
+        return voice
+
+    request = SynthesisRequest(text="word", prompt=PromptRef(voice.digest, voice.text))
+    chunks = [chunk async for chunk in pool.synthesize(request, "req_test", source)]
+    return float(np.abs(np.concatenate([chunk.samples for chunk in chunks])).max())
+
+
+async def test_prompt_is_prepared_when_it_is_first_spoken_with() -> None:
+    asked: list[str] = []
+    async with running(options={"clones": "yes"}) as pool:
+        for _ in range(2):
+            assert await cloned(pool, prompt(0.25), asked) == pytest.approx(0.25, rel=0.01)
+        assert await cloned(pool, prompt(0.75), asked) == pytest.approx(0.75, rel=0.01)
+    assert asked == ["d0.25", "d0.75"]
+
+
+async def test_prompt_prepared_ahead_is_not_asked_for() -> None:
+    asked: list[str] = []
+    async with running(options={"clones": "yes"}) as pool:
+        await pool.prepare(prompt(0.25), "req_test")
+        assert await cloned(pool, prompt(0.25), asked) == pytest.approx(0.25, rel=0.01)
+    assert asked == []
+
+
+async def test_features_survive_the_worker_on_disk(tmp_path: Path) -> None:
+    asked: list[str] = []
+    worker = WorkerConfig(engine=TONE, options={"clones": "yes"}, features_dir=str(tmp_path))
+    for _ in range(2):
+        pool = EnginePool([worker], PoolConfig())
+        pool.start()
+        try:
+            await cloned(pool, prompt(0.25), asked)
+        finally:
+            await pool.stop()
+    assert asked == ["d0.25"]
+
+
+async def test_prompt_without_a_voice_fails_with_its_reason() -> None:
+    async with running(options={"clones": "yes"}) as pool:
+        with pytest.raises(InvalidRequest, match="no voice in it"):
+            await pool.prepare(prompt(0.25, "refuse"), "req_test")
+        with pytest.raises(InvalidRequest, match="no voice in it"):
+            await cloned(pool, prompt(0.25, "refuse"), [])
+        assert pool.status.jobs == 0
+
+
+async def test_engine_that_does_not_clone_says_so() -> None:
+    async with running() as pool:
+        with pytest.raises(InvalidRequest, match="does not clone"):
+            await pool.prepare(prompt(0.25), "req_test")

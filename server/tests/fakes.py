@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import numpy as np
 
 from engine.errors import EngineFault, InvalidRequest, UnknownVoice, WorkerUnavailable
+from engine.protocol import PromptSource
 from engine.types import (
     EngineInfo,
     EngineStatus,
@@ -18,6 +19,7 @@ from engine.types import (
     TranscribeOptions,
     TranscriptInfo,
     VoiceInfo,
+    VoicePrompt,
     Word,
 )
 
@@ -47,6 +49,7 @@ class FakeEngine:
     def __init__(self, *, is_up: bool = True) -> None:
         self.is_up = is_up
         self.requests: list[SynthesisRequest] = []
+        self.prepared: list[VoicePrompt] = []
         self.open_streams = 0
 
     @property
@@ -68,8 +71,11 @@ class FakeEngine:
             raise WorkerUnavailable("fake is not ready", retry_after_s=1.5)
         return INFO
 
+    async def prepare(self, prompt: VoicePrompt, request_id: str) -> None:
+        self.prepared.append(prompt)
+
     async def synthesize(
-        self, request: SynthesisRequest, request_id: str
+        self, request: SynthesisRequest, request_id: str, prompt: PromptSource | None = None
     ) -> AsyncGenerator[PcmChunk, None]:
         self.requests.append(request)
         self.open_streams += 1

@@ -46,7 +46,7 @@ def client(listener: FakeListener) -> Iterator[Client]:
         yield client
 
 
-def post(client: Client, path: str = TRANSCRIBE, seconds: float = 2.0, **fields: Any) -> Any:
+def post(client: Client, path: Any = TRANSCRIBE, seconds: Any = 2.0, **fields: Any) -> Any:
     data = {"model": "whisper-1", **fields}
     return client.post(path, data=data, files={"file": ("a.bin", wav(seconds))})
 
@@ -202,7 +202,8 @@ def test_fields_reach_the_engine_from_every_spelling(
     "fields",
     [
         {
-            "chunking_strategy": '{"type": "server_vad", "threshold": 0.7, "silence_duration_ms": 900}'
+            "chunking_strategy": '{"type": "server_vad", "threshold": 0.7,'
+            ' "silence_duration_ms": 900}'
         },
         {
             "chunking_strategy[type]": "server_vad",
