@@ -34,8 +34,9 @@ class PocketsphinxOptions(Struct, frozen=True, forbid_unknown_fields=True):
 class WhisperOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """faster-whisper."""
 
-    model: str = "base"
-    """A faster-whisper name ("large-v3-turbo"), a repository on the hub, or a local folder."""
+    model: str | None = None
+    """A faster-whisper name ("large-v3-turbo"), a repository on the hub, or a local folder. None:
+    the best that is on this machine."""
     compute_type: str | None = None
     """CTranslate2's; None: int8 on a CPU, float16 on a GPU."""
     batch_size: int = 8

@@ -15,7 +15,8 @@ from engine.config import WhisperOptions
 from engine.errors import LoadFailed
 from engine.tests.fake_hub import COMMIT, FakeHub, running_hub
 from engine.whisper import hub as hub_client
-from engine.whisper.models import REPOSITORIES, find_model, missing, models_folder, pull
+from engine.whisper import models
+from engine.whisper.models import REPOSITORIES, chosen, find_model, missing, models_folder, pull
 
 FILES = {
     "model.bin": bytes(range(256)) * 4000,
@@ -261,3 +262,19 @@ def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         begun = time.monotonic()
         assert "timed out" in pull_error()
         assert time.monotonic() - begun < 1.0
+
+
+def test_options_that_name_no_model_mean_the_best_that_is_here() -> None:
+    unnamed = WhisperOptions()
+    assert chosen(unnamed) == "base"
+    assert "rhapsode models pull base" in str(missing(unnamed))
+    put_model(models_folder() / "Systran--faster-whisper-tiny")
+    assert (chosen(unnamed), missing(unnamed)) == ("tiny", None)
+    put_model(models_folder() / "Systran--faster-whisper-small")
+    assert chosen(unnamed) == "small"
+    assert chosen(WhisperOptions(model="tiny")) == "tiny"
+
+
+def test_every_model_of_the_list_can_be_the_best() -> None:
+    repositories = {REPOSITORIES[name] for name in models._BEST_FIRST}
+    assert repositories == set(REPOSITORIES.values())

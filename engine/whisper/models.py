@@ -37,6 +37,25 @@ REPOSITORIES = {
 }
 """faster-whisper's names, each with its repository on the hub."""
 
+_BEST_FIRST = (
+    "large-v3",
+    "large-v3-turbo",
+    "distil-large-v3.5",
+    "distil-large-v3",
+    "large-v2",
+    "distil-large-v2",
+    "large-v1",
+    "medium",
+    "medium.en",
+    "small",
+    "small.en",
+    "distil-medium.en",
+    "distil-small.en",
+    "base",
+    "base.en",
+    "tiny",
+    "tiny.en",
+)
 
 _MODEL_FILES = {
     "model.bin": ("model.bin",),
@@ -54,9 +73,16 @@ def find_model(model: str) -> Path | None:
     Looked for as a local folder, in `models_folder`, then in the Hugging Face cache.
 
     Args:
-        model: As WhisperOptions.model.
+        model: A name, a repository or a folder.
     """
     return next((folder for folder in _candidates(model) if not _lacking(_names(folder))), None)
+
+
+def chosen(options: WhisperOptions) -> str:
+    """The model that the options mean: if they name none, the best that is here, else "base"."""
+    if options.model is not None:
+        return options.model
+    return next((name for name in _BEST_FIRST if find_model(name) is not None), "base")
 
 
 def missing(options: WhisperOptions) -> str | None:
@@ -64,7 +90,7 @@ def missing(options: WhisperOptions) -> str | None:
 
     A model that the engine may download as it starts is not missing.
     """
-    model = options.model
+    model = chosen(options)
     if find_model(model) is not None:
         return None
     if (folder := Path(model).expanduser()).is_dir():

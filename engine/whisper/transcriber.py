@@ -38,6 +38,7 @@ class WhisperTranscriber:
 
     def __init__(self, options: WhisperOptions) -> None:
         self._options = options
+        self._name = models.chosen(options)
 
     def load(self, device: Device) -> EngineInfo:
         """As the protocol says. Uses the network only if the options allow a download."""
@@ -55,7 +56,7 @@ class WhisperTranscriber:
             languages=self._languages,
             honours=frozenset(honours),
             description=(
-                f"Whisper {self._options.model} by faster-whisper, in "
+                f"Whisper {self._name} by faster-whisper, in "
                 f"{self._model.model.compute_type} on {device}."
             ),
         )
@@ -114,12 +115,12 @@ class WhisperTranscriber:
             raise InvalidRequest("this model knows English only", param="model")
 
     def _folder(self) -> Path:
-        if (folder := models.find_model(self._options.model)) is not None:
+        if (folder := models.find_model(self._name)) is not None:
             return folder
         if (problem := models.missing(self._options)) is not None:
             raise LoadFailed(problem)
-        logger.info("event=model_download model=%s", self._options.model)
-        return models.pull(self._options.model, _ignore_progress)
+        logger.info("event=model_download model=%s", self._name)
+        return models.pull(self._name, _ignore_progress)
 
 
 def _languages(model: WhisperModel) -> tuple[str, ...]:
