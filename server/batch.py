@@ -67,7 +67,7 @@ async def transcribe_files(
                     text, info = await transcribe_file(path, catalog, settings, body, progress)
                 except (ApiError, EngineError, DecodeError, OSError) as exc:
                     failures += 1
-                    bar.console.print(f"rhapsode: {path}: {exc}", style="red", highlight=False)
+                    bar.console.print(f"rhapsode: {path}: {exc}", style="red", soft_wrap=True)
                     continue
                 bar.update(task, completed=1, total=1)
                 _warn_of(info, bar.console)
@@ -90,7 +90,7 @@ def pull(name: str) -> None:
             bar.update(task, completed=done, total=total)
 
         folder = registry.pull(name, progress)
-    console.print(f"{name} is in {folder}", highlight=False)
+    console.print(f"{name} is in {folder}", soft_wrap=True)
 
 
 def _write(text: str, path: Path, response_format: str, output_dir: Path | None) -> None:
@@ -106,7 +106,7 @@ def _warn_of(info: EngineInfo, console: Console) -> None:
         console.print(
             f"{info.name} gets many words wrong; `rhapsode models pull base` fetches a better one",
             style="yellow",
-            highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -38,14 +38,14 @@ async def _examine(name: str, engine: EngineFace) -> tuple[bool, list[str]]:
         if engine.status.state == "absent":
             return True, [f"  - {name}: {engine.status.error}"]
         return False, [f"  x {name}: {exc}"]
-    can_clone = "clones voices" if info.clones_voices else "does not clone voices"
-    facts = (
-        info.task,
-        f"{info.sample_rate} Hz",
-        f"{len(info.languages)} languages",
-        f"{len(info.voices)} voices",
-        can_clone,
-    )
+    facts = [info.task, f"{info.sample_rate} Hz", f"languages: {len(info.languages)}"]
+    if info.task == "speech":
+        facts += [
+            f"voices: {len(info.voices)}",
+            "clones voices" if info.clones_voices else "does not clone voices",
+        ]
+    elif not info.is_accurate:
+        facts.append("low accuracy")
     return True, [f"  + {name}: {', '.join(facts)}", f"      {info.description}"]
 
 

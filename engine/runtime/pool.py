@@ -76,6 +76,7 @@ class EnginePool:
 
     def start(self) -> None:
         """Begin to run the workers. Requests wait until one is ready."""
+        self._look(self._workers[0])
         self._supervisors = [asyncio.create_task(self._supervise(each)) for each in self._workers]
 
     async def stop(self) -> None:
@@ -142,13 +143,18 @@ class EnginePool:
 
     async def _present(self, config: WorkerConfig) -> None:
         """Wait until all that the engine needs is on this machine: a model may be fetched later."""
-        while (reason := missing(config)) is not None:
-            if reason != self._error:
-                logger.warning("event=absent engine=%s reason=%s", self.name, reason)
-            self._error, self._is_broken, self._is_absent = reason, True, True
-            self._changed.set()
+        while self._look(config):  # noqa: ASYNC110 - nothing tells when a model has come
             await asyncio.sleep(self._config.look_again_s)
-        self._is_absent = False
+
+    def _look(self, config: WorkerConfig) -> bool:
+        """Whether something that the engine needs is absent."""
+        reason = missing(config)
+        self._is_absent = reason is not None
+        if reason is not None and reason != self._error:
+            logger.info("event=absent engine=%s reason=%s", self.name, reason)
+            self._error, self._is_broken = reason, True
+            self._changed.set()
+        return self._is_absent
 
     async def _run(self, config: WorkerConfig) -> None:
         """One life of one worker."""
