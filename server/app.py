@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from litestar import Litestar, Router
@@ -16,12 +17,32 @@ from engine.types import Task
 from server.auth import key_guard
 from server.catalog import Catalog, Engines
 from server.context import stamp_headers
+from server.enrollment import Enroller
 from server.errors import handle_error
-from server.routes.catalog import get_model, list_audio_models, list_models, list_voices
+from server.library import VoiceLibrary
+from server.routes.catalog import get_model, list_audio_models, list_models
+from server.routes.consents import (
+    create_consent,
+    delete_consent,
+    get_consent,
+    list_consents,
+    rename_consent,
+)
 from server.routes.health import get_about, get_health, get_ready
 from server.routes.speech import create_speech
 from server.routes.transcription import create_transcription, create_translation
+from server.routes.voices import (
+    change_voice,
+    create_voice,
+    delete_voice,
+    export_voice,
+    get_voice,
+    get_voice_audio,
+    import_voice,
+    list_voices,
+)
 from server.settings import EngineSettings, Settings, task_of
+from voices.opening import default_cache, default_place, open_consents, open_voices
 
 
 def create_app(settings: Settings, engines: Engines) -> Litestar:
@@ -30,12 +51,21 @@ def create_app(settings: Settings, engines: Engines) -> Litestar:
     Args:
         settings: Checked.
         engines: An EnginePool lives as long as the app; others are the caller's to run.
+    Raises:
+        StoreUnavailable: voices cannot be kept where the settings say.
     """
     catalog = Catalog(settings, engines)
     codecs = ThreadPoolExecutor(settings.codec_threads, thread_name_prefix="codec")
+    library = create_library(settings, catalog, codecs)
     uploads = Router(
         "/",
-        route_handlers=[create_transcription, create_translation],
+        route_handlers=[
+            create_transcription,
+            create_translation,
+            create_voice,
+            import_voice,
+            create_consent,
+        ],
         request_max_body_size=settings.limits.upload_bytes,
     )
     return Litestar(
@@ -46,6 +76,15 @@ def create_app(settings: Settings, engines: Engines) -> Litestar:
             get_model,
             list_audio_models,
             list_voices,
+            get_voice,
+            get_voice_audio,
+            change_voice,
+            delete_voice,
+            export_voice,
+            list_consents,
+            get_consent,
+            rename_consent,
+            delete_consent,
             get_health,
             get_ready,
             get_about,
@@ -54,6 +93,8 @@ def create_app(settings: Settings, engines: Engines) -> Litestar:
             "settings": _provide(settings),
             "catalog": _provide(catalog),
             "codecs": _provide(codecs),
+            "library": _provide(library),
+            "enroller": _provide(Enroller(library, catalog)),
         },
         guards=[key_guard(settings)],
         before_send=[stamp_headers],
@@ -64,6 +105,17 @@ def create_app(settings: Settings, engines: Engines) -> Litestar:
         openapi_config=None,
         logging_config=None,
     )
+
+
+def create_library(settings: Settings, catalog: Catalog, threads: Executor) -> VoiceLibrary:
+    """The stored voices.
+
+    Raises:
+        StoreUnavailable: they cannot be kept where the settings say.
+    """
+    place = settings.voices.place or default_place(os.environ)
+    kept = (place, default_cache(os.environ), settings.voices.limits)
+    return VoiceLibrary(open_voices(*kept), open_consents(*kept), catalog, threads)
 
 
 def create_pools(settings: Settings) -> Engines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from hmac import compare_digest
 from typing import Any
@@ -19,6 +20,7 @@ CATALOG = {"auth": "catalog"}
 """Route option: needs no key while Settings.open_catalog holds."""
 
 _KEY_SHOWN_CHARS = 4
+_OWNER = "rhapsode_owner"
 
 Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]
 
@@ -30,13 +32,22 @@ def key_guard(settings: Settings) -> Guard:
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         context_of(connection.scope)
-        if not keys or handler.opt.get("auth") in open_to_all:
+        if not keys:
             return
         scheme, _, given = connection.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not _is_known(given.strip().encode(), keys):
-            raise _denied(given.strip())
+        given = given.strip()
+        if scheme.lower() == "bearer" and _is_known(given.encode(), keys):
+            connection.scope["state"][_OWNER] = hashlib.sha256(given.encode()).hexdigest()[:32]
+        elif handler.opt.get("auth") not in open_to_all:
+            raise _denied(given)
 
     return guard
+
+
+def owner_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+    """What stands for the caller's key; None where keys are off, or where none was given."""
+    owner: str | None = connection.scope["state"].get(_OWNER)
+    return owner
 
 
 def _is_known(given: bytes, keys: list[bytes]) -> bool:

@@ -8,11 +8,13 @@ from typing import NoReturn
 
 from msgspec import Struct
 
+from engine.errors import WorkerUnavailable
 from engine.protocol import EngineFace, SpeechEngine, TranscriptionEngine
 from engine.registry import PLUGINS
 from engine.types import EngineInfo
 from server.errors import ApiError
-from server.schemas.catalog import Model, Voice
+from server.schemas.catalog import Model
+from server.schemas.voices import Voice
 from server.settings import Settings
 
 _NAMES_SHOWN = 20
@@ -62,14 +64,22 @@ class Catalog:
         name = self._engine_name(model)
         return self.engines.transcription.get(name) or self._refuse(model, "transcribe")
 
-    def engine_voice(self, engine: str, voice: str) -> str:
-        """The engine's own voice that a name means; one that no table knows is the engine's.
+    def preferred_transcriber(self) -> TranscriptionEngine:
+        """The most preferred that has all it needs on this machine; else the most preferred.
 
         Raises:
-            ApiError: 400, the name is empty.
+            WorkerUnavailable: none runs.
         """
-        if not voice.strip():
-            raise self.unknown_voice(engine, voice)
+        engines = self.engines.transcription
+        ranked = [name for name in self._settings.transcription_engines if name in engines]
+        ranked = ranked or list(engines)
+        if not ranked:
+            raise WorkerUnavailable("no engine that transcribes runs here", retry_after_s=60.0)
+        present = (name for name in ranked if engines[name].status.state != "absent")
+        return engines[next(present, ranked[0])]
+
+    def engine_voice(self, engine: str, voice: str) -> str:
+        """The engine's own voice that a name means; one that no table knows is the engine's."""
         return self._voices.get(engine, {}).get(voice, voice)
 
     def unknown_voice(self, engine: str, voice: str) -> ApiError:
@@ -138,22 +148,10 @@ class Catalog:
         if model in self._settings.speech_aliases:
             return self._settings.speech_engine
         if model in self._settings.transcription_aliases and self.engines.transcription:
-            return self._default_transcriber()
+            return self.preferred_transcriber().name
         message = f"The model {model[:200]!r} does not exist; there are: "
         message += f"{', '.join(self._model_names())}."
         raise ApiError(404, message, param="model", code="model_not_found")
-
-    def _default_transcriber(self) -> str:
-        """The most preferred that this machine has all it needs for; else the most preferred."""
-        ranked = [
-            name
-            for name in self._settings.transcription_engines
-            if name in self.engines.transcription
-        ] or list(self.engines.transcription)
-        present = (
-            name for name in ranked if self.engines.transcription[name].status.state != "absent"
-        )
-        return next(present, ranked[0])
 
     def _refuse(self, model: str, verb: str) -> NoReturn:
         message = f"The model {model!r} cannot {verb}."

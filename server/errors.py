@@ -25,6 +25,17 @@ from engine.errors import (
 from server.audio.errors import DecodeError
 from server.context import context_of
 from server.log import quoted
+from voices.errors import (
+    BadRequest,
+    CorruptVoice,
+    NameTaken,
+    NotFound,
+    NotOwner,
+    StoreFull,
+    TooLarge,
+    TooMany,
+    VoiceError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +111,8 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(500, str(error), code="engine_failed")
         case DecodeError():
             return ApiError(400, str(error), param="file", code="invalid_value")
+        case VoiceError():
+            return _of_voices(error)
         case HTTPException():
             return _of_framework(error)
         case _:
@@ -144,6 +157,28 @@ def _type_of(status: int) -> str:
 def _retry_after(error: Overloaded | WorkerUnavailable) -> dict[str, str]:
     seconds = error.retry_after_s or 1.0
     return {"retry-after": str(max(1, ceil(seconds))), "retry-after-ms": str(ceil(seconds * 1000))}
+
+
+def _of_voices(error: VoiceError) -> ApiError:
+    message, param = str(error), error.param
+    match error:
+        case BadRequest():
+            return ApiError(400, message, param=param, code="invalid_value")
+        case NameTaken():
+            # Not 409: the SDK would try that again.
+            return ApiError(400, message, param=param, code="name_taken")
+        case TooMany():
+            return ApiError(400, message, param=param, code="too_many")
+        case NotFound() | CorruptVoice():
+            return ApiError(404, message, param=param, code="not_found")
+        case NotOwner():
+            return ApiError(403, message, param=param, code="not_owner")
+        case TooLarge():
+            return ApiError(413, message, param=param, code="request_too_large")
+        case StoreFull():
+            return ApiError(507, message, code="store_full", headers={"x-should-retry": "false"})
+        case _:
+            return ApiError(503, message, code="store_unavailable")
 
 
 def _of_framework(error: HTTPException) -> ApiError:

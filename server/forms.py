@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, BinaryIO, cast
 
+import msgspec
 from litestar import Request
 from litestar.datastructures import FormMultiDict, UploadFile
 
@@ -32,15 +33,60 @@ def file_of(form: FormMultiDict, field: str) -> UploadFile:
     """
     found = [value for value in form.getall(field, []) if isinstance(value, UploadFile)]
     if not found:
-        message = f"Missing required parameter: '{field}'."
-        raise ApiError(400, message, param=field, code="missing_required_parameter")
+        raise _missing(field)
     return found[0]
+
+
+def sound_of(form: FormMultiDict, field: str) -> BinaryIO:
+    """The file part of this name, open and seekable until the request ends.
+
+    Raises:
+        ApiError: 400, there is none.
+    """
+    return cast("BinaryIO", file_of(form, field).file)
 
 
 def text_of(form: FormMultiDict, field: str) -> str | None:
     """A text field; None if it is absent or empty."""
     values = [value for value in form.getall(field, []) if isinstance(value, str)]
     return (values[-1].strip() or None) if values else None
+
+
+def required_text_of(form: FormMultiDict, field: str) -> str:
+    """A text field.
+
+    Raises:
+        ApiError: 400, it is absent or empty.
+    """
+    if (text := text_of(form, field)) is None:
+        raise _missing(field)
+    return text
+
+
+def flag_of(form: FormMultiDict, field: str) -> bool:
+    """A yes or no; absent is no.
+
+    Raises:
+        ApiError: 400, neither.
+    """
+    try:
+        return msgspec.convert(text_of(form, field) or "false", bool, strict=False)
+    except msgspec.ValidationError as exc:
+        message = f"{field}: must be true or false"
+        raise ApiError(400, message, param=field, code="invalid_value") from exc
+
+
+def number_of(text: str | None, field: str, default: int) -> int:
+    """A whole number from a query.
+
+    Raises:
+        ApiError: 400, it is none.
+    """
+    try:
+        return int(text) if text else default
+    except ValueError as exc:
+        message = f"{field}: must be a whole number"
+        raise ApiError(400, message, param=field, code="invalid_value") from exc
 
 
 def list_of(form: FormMultiDict, field: str, *, may_hold_commas: bool = False) -> list[str]:
@@ -71,6 +117,11 @@ def object_of(form: FormMultiDict, field: str) -> Any:
     text = text_of(form, field)
     parsed = _json(text) if text else None
     return text if parsed is None else parsed
+
+
+def _missing(field: str) -> ApiError:
+    message = f"Missing required parameter: '{field}'."
+    return ApiError(400, message, param=field, code="missing_required_parameter")
 
 
 def _json(text: str) -> Any:

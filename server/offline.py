@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ import msgspec
 
 from engine.errors import UnknownVoice, WorkerUnavailable
 from engine.types import EngineInfo, Segment, Task, TranscriptInfo
-from server.app import create_pools, pools_of
+from server.app import create_library, create_pools, pools_of
 from server.catalog import Catalog, Engines
 from server.errors import ApiError
 from server.recording import Recording
@@ -46,10 +47,12 @@ async def speak_to(
     async with running_catalog(settings, "speech") as catalog:
         engine = catalog.speech_engine(body.model)
         info = await engine.ready()
-        voice = catalog.engine_voice(engine.name, body.voice_name)
-        plan = plan_speech(body, info, voice, settings.limits.input_chars)
-        chunks = engine.synthesize(plan.request, "cli")
         with ThreadPoolExecutor(1) as threads:
+            library = create_library(settings, catalog, threads)
+            voice = await library.resolve(body.voice_name, None, engine.name, info)
+            plan = plan_speech(body, info, voice, settings.limits.input_chars)
+            source = partial(library.prompt_of, voice.profile) if voice.profile else None
+            chunks = engine.synthesize(plan.request, "cli", source)
             try:
                 async with aclosing(stream_encoded(plan, chunks, threads)) as encoded:
                     async for chunk in encoded:

@@ -19,6 +19,7 @@ from engine.config import PoolConfig
 from engine.registry import PLUGINS
 from engine.types import Task
 from server.audio.decode import DecodeLimits
+from voices.limits import StoreLimits
 
 _ENV_PREFIX = "RHAPSODE_"
 _ENV_CONFIG = "RHAPSODE_CONFIG"
@@ -49,6 +50,16 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for field in self.__struct_fields__:
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be 1 or more")
+
+
+class VoiceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Voices that people give us."""
+
+    place: str | None = None
+    """A folder, or s3://, gs:// or file:// for several hosts. None: the user's data folder."""
+    limits: StoreLimits = StoreLimits()
+    require_consent: bool = False
+    """An upload must name a consent that is kept here."""
 
 
 class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +98,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Threads that encode and decode audio."""
     limits: Limits = Limits()
     pool: PoolConfig = PoolConfig()
+    voices: VoiceSettings = VoiceSettings()
     engines: dict[str, EngineSettings] = {}
     """By name; all that we bring run unless they are disabled here."""
     speech_engine: str = "espeak-ng"

@@ -18,6 +18,7 @@ from server.audio.encoder import create_encoder, encode_whole
 from server.audio.formats import DEFAULT_SAMPLE_RATE, FORMATS, ResponseFormat
 from server.audio.shaper import Shaper
 from server.errors import ApiError, as_api_error, detail_of
+from server.library import SpeakingVoice
 from server.metrics import SpeechMeter
 from server.schemas.speech import (
     AudioDelta,
@@ -57,13 +58,15 @@ class SpeechPlan(Struct, frozen=True, kw_only=True):
         return Shaper(self.engine_rate, self.sample_rate, self.tempo)
 
 
-def plan_speech(body: SpeechRequest, info: EngineInfo, voice: str, input_chars: int) -> SpeechPlan:
+def plan_speech(
+    body: SpeechRequest, info: EngineInfo, voice: SpeakingVoice, input_chars: int
+) -> SpeechPlan:
     """Check what the schema cannot, and divide the work between engine and server.
 
     Args:
         body: Valid by its schema.
         info: Of the engine that will speak.
-        voice: In the engine's own grammar.
+        voice: As the library resolved it.
         input_chars: Code points of input at most.
     Raises:
         ApiError: 400; `param` names the field.
@@ -80,11 +83,13 @@ def plan_speech(body: SpeechRequest, info: EngineInfo, voice: str, input_chars: 
     return SpeechPlan(
         request=SynthesisRequest(
             text=body.input,
-            voice=voice,
-            language=body.language or None,
+            voice=voice.engine_voice,
+            language=body.language or (voice.profile.language if voice.profile else None),
             speed=engine_speed,
             seed=body.seed,
             instructions=body.instructions,
+            style=voice.style,
+            prompt=voice.prompt,
         ),
         engine_rate=info.sample_rate,
         tempo=speed / engine_speed,

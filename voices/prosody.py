@@ -28,11 +28,11 @@ _SYLLABLE_DIP_DB = 2.0
 class Prosody(Struct, frozen=True, kw_only=True):
     """None where too little of the recording is voiced to tell."""
 
-    pitch_hz: float | None
+    pitch_hz: float | None = None
     """Median."""
-    pitch_span_semitones: float | None
+    pitch_span_semitones: float | None = None
     """Between the 10th and the 90th percentile."""
-    syllables_per_s: float | None
+    syllables_per_s: float | None = None
     """While speaking: pauses left out."""
 
 
@@ -48,7 +48,7 @@ def measure_prosody(samples: Samples, sample_rate: int) -> Prosody:
     is_loud = level_db > level_db.max(initial=-120.0) + _SILENT_DB
     pitches = _pitches(frames[is_loud], sample_rate)
     if len(pitches) < _LEAST_VOICED_FRAMES:
-        return Prosody(pitch_hz=None, pitch_span_semitones=None, syllables_per_s=None)
+        return Prosody()
     low, median, high = np.percentile(pitches, (10, 50, 90))
     speaking_s = float(is_loud.sum()) * _HOP_S
     return Prosody(
@@ -81,11 +81,10 @@ def _pitches(frames: Samples, sample_rate: int) -> Floats:
     # The first lag about as good as the best one: its multiples are as good again.
     chosen = np.argmax(lags >= 0.9 * peaks[:, None], axis=1)
     chosen = _climb(lags, chosen)
-    hz = sample_rate / (first + chosen.astype(np.float64))
-    hz = hz[peaks >= _VOICED]
+    hz: Floats = sample_rate / (first + chosen[peaks >= _VOICED].astype(np.float64))
     middle = np.median(hz) if len(hz) else 0.0
-    is_near: npt.NDArray[np.bool_] = (hz > middle / 1.8) & (hz < middle * 1.8)
-    return hz[is_near]
+    near: Floats = hz[(hz > middle / 1.8) & (hz < middle * 1.8)]
+    return near
 
 
 def _climb(lags: Floats, start: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
@@ -105,7 +104,8 @@ def _autocorrelation(frames: npt.NDArray[np.floating]) -> Floats:
     size = frames.shape[1]
     spectrum = np.fft.rfft(frames, 2 * size, axis=1)
     correlation: Floats = np.fft.irfft(np.abs(spectrum) ** 2, axis=1)
-    return correlation[:, :size]
+    kept: Floats = correlation[:, :size]
+    return kept
 
 
 def _syllables(samples: Samples, sample_rate: int) -> int:

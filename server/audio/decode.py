@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -19,7 +21,7 @@ from server.audio.errors import DecodeError
 from server.audio.filters import FilterChain
 from server.audio.sniff import sniff
 
-__all__ = ["DecodeError", "DecodeLimits", "decode"]
+__all__ = ["DecodeError", "DecodeLimits", "decode", "decode_clip"]
 
 _KINDS = "flac, mp3, mp4, mpeg, mpga, m4a, ogg, oga, opus, wav, webm"
 
@@ -73,6 +75,30 @@ def decode(
         with Path(source).open("rb") as file:
             yield from decode(file, sample_rate, limits)
         return
+    with _opened(source) as container:
+        frames = _checked(_frames(container), limits)
+        yield from _in_blocks(_resampled(frames, sample_rate), sample_rate // 2)
+
+
+def decode_clip(source: BinaryIO, limits: DecodeLimits) -> tuple[Samples, int]:
+    """A short recording in one piece, float32 mono [T], and the rate that it has by itself, Hz.
+
+    As `decode` in all else.
+    """
+    with _opened(source) as container:
+        frames = _checked(_frames(container), limits)
+        first = next(frames)
+        sample_rate = first.sample_rate
+        return _joined(list(_resampled(chain([first], frames), sample_rate))), sample_rate
+
+
+@contextmanager
+def _opened(source: BinaryIO) -> Iterator[InputContainer]:
+    """The file as FFmpeg reads it.
+
+    Raises:
+        DecodeError: not a kind that is read here; also for what FFmpeg raises inside the block.
+    """
     kind = sniff(source)
     if kind is None:
         if not source.read(1):
@@ -80,8 +106,7 @@ def decode(
         raise DecodeError(f"not an audio file of a kind that is read here: {_KINDS}")
     try:
         with _open(source, kind) as container:
-            frames = _checked(_frames(container), limits)
-            yield from _in_blocks(_resampled(frames, sample_rate), sample_rate // 2)
+            yield container
     except av.FFmpegError as exc:
         raise DecodeError("the audio file is damaged or incomplete") from exc
 
@@ -164,17 +189,17 @@ def _resampled(frames: Iterable[AudioFrame], sample_rate: int) -> Iterator[Sampl
     """Mono. The kind of the frames may change on the way, as it does in chained Ogg files."""
     # rematrix_maxval: a mix of loud channels stays within [-1, 1].
     to_mono = f"{sample_rate}:out_sample_fmt=flt:out_chlayout=mono:rematrix_maxval=1"
-    chain: FilterChain | None = None
+    filters: FilterChain | None = None
     kind: tuple[int, str, str] | None = None
     for frame in frames:
         frame_kind = frame.sample_rate, frame.format.name, frame.layout.name
-        if chain is None or frame_kind != kind:
-            if chain is not None:
-                yield chain.finish()
-            chain, kind = FilterChain(*frame_kind, [("aresample", to_mono)]), frame_kind
-        yield chain.push(frame)
-    if chain is not None:
-        yield chain.finish()
+        if filters is None or frame_kind != kind:
+            if filters is not None:
+                yield filters.finish()
+            filters, kind = FilterChain(*frame_kind, [("aresample", to_mono)]), frame_kind
+        yield filters.push(frame)
+    if filters is not None:
+        yield filters.finish()
 
 
 def _in_blocks(parts: Iterable[Samples], block_samples: int) -> Iterator[Samples]:

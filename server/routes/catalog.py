@@ -1,4 +1,4 @@
-"""Models and voices: /v1/models, /v1/audio/models, /v1/audio/voices."""
+"""Models: /v1/models, /v1/audio/models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from server.auth import CATALOG
 from server.catalog import Catalog
 from server.routes import GET
-from server.schemas.catalog import AudioModels, Model, ModelList, VoiceList
+from server.schemas.catalog import AudioModels, Model, ModelList
 
 
 @route("/v1/models", http_method=GET, opt=CATALOG)
@@ -27,9 +27,3 @@ async def get_model(model_id: FromPath[str], catalog: NamedDependency[Catalog]) 
 @route("/v1/audio/models", http_method=GET, opt=CATALOG)
 async def list_audio_models(catalog: NamedDependency[Catalog]) -> AudioModels:
     return AudioModels(catalog.models())
-
-
-@route("/v1/audio/voices", http_method=GET, opt=CATALOG)
-async def list_voices(catalog: NamedDependency[Catalog]) -> VoiceList:
-    voices = catalog.voices()
-    return VoiceList(voices=voices, data=voices)

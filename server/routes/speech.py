@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 from litestar import Request, post
@@ -14,8 +15,10 @@ from litestar.types import ASGIApp, Receive
 
 from engine.errors import EngineFault, UnknownVoice
 from engine.types import PcmChunk
+from server.auth import owner_of
 from server.catalog import Catalog, engine_headers
 from server.context import client_facts, context_of
+from server.library import VoiceLibrary, voice_headers
 from server.metrics import SpeechMeter
 from server.schemas.body import decode_json
 from server.schemas.speech import SpeechRequest
@@ -37,19 +40,21 @@ async def create_speech(
     catalog: NamedDependency[Catalog],
     settings: NamedDependency[Settings],
     codecs: NamedDependency[Executor],
+    library: NamedDependency[VoiceLibrary],
 ) -> ASGIApp:
     """Speak a text. The first audio exists before the answer begins."""
     content_type = request.headers.get("content-type", "")
     body = decode_json(SpeechRequest, await request.body(), content_type)
     engine = catalog.speech_engine(body.model)
     info = await unless_gone(request.receive, engine.ready())
-    voice = catalog.engine_voice(engine.name, body.voice_name)
+    voice = await library.resolve(body.voice_name, owner_of(request), engine.name, info)
     plan = plan_speech(body, info, voice, settings.limits.input_chars)
     context = context_of(request.scope)
     facts = {"engine": engine.name, **_facts(body, plan), **client_facts(request.headers)}
     meter = SpeechMeter(context, info.sample_rate, facts)
-    chunks = meter.watch(engine.synthesize(plan.request, context.request_id))
-    headers = engine_headers(info)
+    source = partial(library.prompt_of, voice.profile) if voice.profile else None
+    chunks = meter.watch(engine.synthesize(plan.request, context.request_id, source))
+    headers = engine_headers(info) | voice_headers(voice, info)
     try:
         if body.is_whole:
             return await _whole(request.receive, plan, chunks, codecs, meter, headers)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import aclosing
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from litestar import Request, post
 from litestar.di import NamedDependency
@@ -16,7 +16,7 @@ from litestar.types import ASGIApp
 from engine.types import EngineInfo, Segment, TranscriptInfo
 from server.catalog import Catalog, engine_headers
 from server.context import client_facts, context_of
-from server.forms import file_of, read_form
+from server.forms import read_form, sound_of
 from server.metrics import TranscriptMeter
 from server.recording import Recording
 from server.schemas.transcription import TranscriptionRequest
@@ -65,12 +65,11 @@ async def _answer(
     task: Task,
 ) -> ASGIApp:
     form = await read_form(request)
-    file = file_of(form, "file")
+    sound = sound_of(form, "file")
     body = parse_request(form)
     options = engine_options(body, task)
     engine = catalog.transcription_engine(body.model)
     info = await unless_gone(request.receive, engine.ready())
-    sound = cast("BinaryIO", file.file)
     recording = Recording(sound, info.sample_rate, settings.limits.decode, codecs)
     await recording.open()
     context = context_of(request.scope)

@@ -37,23 +37,3 @@ class AudioModels(Struct, frozen=True):
 
     models: tuple[Model, ...]
     object: Literal["list"] = "list"
-
-
-class Voice(Struct, frozen=True, kw_only=True):
-    id: str
-    name: str
-    object: Literal["audio.voice"] = "audio.voice"
-    created_at: int
-    type: Literal["builtin", "engine"]
-    """"builtin": a name of the settings' table. "engine": a voice that the engine brings."""
-    language: str | None = None
-
-
-class VoiceList(Struct, frozen=True):
-    """The union of the shapes that clients expect of this unofficial list."""
-
-    voices: tuple[Voice, ...]
-    data: tuple[Voice, ...]
-    object: Literal["list"] = "list"
-    has_more: bool = False
-    uploaded_voices: tuple[Voice, ...] = ()

@@ -103,7 +103,6 @@ class FakeListener:
     A recording of three seconds or more breaks off after its second word if `breaks`.
     """
 
-    name = "pocketsphinx"
     info: EngineInfo | None = EngineInfo(
         name="fake-listener",
         task="transcription",
@@ -112,7 +111,10 @@ class FakeListener:
         is_accurate=False,
     )
 
-    def __init__(self, *, breaks: bool = False, is_absent: bool = False) -> None:
+    def __init__(
+        self, name: str = "pocketsphinx", *, breaks: bool = False, is_absent: bool = False
+    ) -> None:
+        self.name = name
         self.breaks = breaks
         self.is_absent = is_absent
         self.options: list[TranscribeOptions] = []

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from engine.types import Samples
 from server.audio import decode as decode_module
-from server.audio.decode import DecodeError, DecodeLimits, decode
+from server.audio.decode import DecodeError, DecodeLimits, decode, decode_clip
 from server.audio.encoder import encode_whole
 from server.audio.formats import ResponseFormat
 
@@ -312,3 +312,23 @@ def test_damage_ends_in_audio_or_in_a_decode_error(
         blocks.extend(decode(io.BytesIO(data), RATE, DecodeLimits(max_duration_s=20)))
     assert sum(map(len, blocks)) <= 20 * RATE
     assert all(np.abs(block).max() <= 1.0 for block in blocks)
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100])
+def test_clip_comes_in_one_piece_at_its_own_rate(rate: int) -> None:
+    samples = np.sin(np.arange(2 * rate) * 0.05).astype(np.float32) / 2
+    clip, clip_rate = decode_clip(io.BytesIO(encode_whole("wav", samples, rate)), DecodeLimits())
+    assert clip_rate == rate
+    np.testing.assert_allclose(clip, samples, atol=1e-3)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 100])
+def test_clip_that_is_no_audio_is_refused(content: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode_clip(io.BytesIO(content), DecodeLimits())
+
+
+def test_clip_over_the_limit_is_refused() -> None:
+    long = encode_whole("flac", np.zeros(24_000 * 5, np.float32))
+    with pytest.raises(DecodeError, match="longer than 2 s"):
+        decode_clip(io.BytesIO(long), DecodeLimits(max_duration_s=2))

@@ -30,8 +30,8 @@ def wav(seconds: float) -> bytes:
     return file.getvalue()
 
 
-def app_client(*listeners: tuple[str, FakeListener], settings: Settings | None = None) -> Client:
-    engines = Engines({"espeak-ng": FakeEngine()}, dict(listeners))
+def app_client(*listeners: FakeListener, settings: Settings | None = None) -> Client:
+    engines = Engines({"espeak-ng": FakeEngine()}, {each.name: each for each in listeners})
     return TestClient(create_app(settings or Settings(), engines))
 
 
@@ -42,7 +42,7 @@ def listener() -> FakeListener:
 
 @pytest.fixture
 def client(listener: FakeListener) -> Iterator[Client]:
-    with app_client(("pocketsphinx", listener)) as client:
+    with app_client(listener) as client:
         yield client
 
 
@@ -161,7 +161,7 @@ def test_streamed_and_whole_texts_are_the_same(client: Client) -> None:
 
 
 def test_failure_in_the_middle_is_an_error_answer(listener: FakeListener) -> None:
-    with app_client(("pocketsphinx", FakeListener(breaks=True))) as client:
+    with app_client(FakeListener(breaks=True)) as client:
         answer = post(client, seconds=4)
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "engine_failed"
@@ -263,7 +263,7 @@ def test_body_must_be_a_form(client: Client) -> None:
 
 def test_upload_over_the_limit_is_413(listener: FakeListener) -> None:
     settings = Settings(limits=Limits(upload_bytes=50_000))
-    with app_client(("pocketsphinx", listener), settings=settings) as client:
+    with app_client(listener, settings=settings) as client:
         answer = post(client, seconds=2)
         assert answer.status_code == 413
         assert answer.json()["error"]["code"] == "request_too_large"
@@ -272,7 +272,7 @@ def test_upload_over_the_limit_is_413(listener: FakeListener) -> None:
 
 def test_recording_over_the_limit_is_refused(listener: FakeListener) -> None:
     settings = Settings(limits=Limits(recording_s=2))
-    with app_client(("pocketsphinx", listener), settings=settings) as client:
+    with app_client(listener, settings=settings) as client:
         assert refused(post(client, seconds=4))["param"] == "file"
         assert post(client, seconds=1).status_code == 200
     assert listener.open_jobs == 0
@@ -287,8 +287,8 @@ def test_model_that_speaks_does_not_listen_and_the_other_way_round(client: Clien
 
 def test_alias_means_the_best_engine_that_has_its_model() -> None:
     for is_absent, expected in ((True, "pocketsphinx"), (False, "whisper")):
-        whisper, embedded = FakeListener(is_absent=is_absent), FakeListener()
-        with app_client(("pocketsphinx", embedded), ("whisper", whisper)) as client:
+        whisper, embedded = FakeListener("whisper", is_absent=is_absent), FakeListener()
+        with app_client(embedded, whisper) as client:
             assert client.get("/v1/models/whisper-1").json()["engine"] == expected
             assert post(client).status_code == 200
         used = embedded if is_absent else whisper
@@ -296,7 +296,7 @@ def test_alias_means_the_best_engine_that_has_its_model() -> None:
 
 
 def test_without_a_fallback_the_answer_says_how_to_get_a_model() -> None:
-    with app_client(("whisper", FakeListener(is_absent=True))) as client:
+    with app_client(FakeListener("whisper", is_absent=True)) as client:
         answer = post(client)
         assert answer.status_code == 503
         assert "fetch one" in answer.json()["error"]["message"]
