@@ -16,6 +16,7 @@ from server.errors import ApiError
 from server.schemas.catalog import Model
 from server.schemas.voices import Voice
 from server.settings import Settings
+from voices.builtin import builtin_voices
 
 _NAMES_SHOWN = 20
 
@@ -119,11 +120,12 @@ class Catalog:
     def voices(self) -> tuple[Voice, ...]:
         """Names of the default engine's table first, then the voices that it brings."""
         default = self._settings.speech_engine
+        info = self.engines.speech[default].info
+        shipped = builtin_voices() if info and info.clones_voices else {}
         named = [
             Voice(id=name, name=name, created_at=self._created, type="builtin")
-            for name in self._voices.get(default, {})
+            for name in {**self._voices.get(default, {}), **shipped}
         ]
-        info = self.engines.speech[default].info
         brought = [
             Voice(
                 id=voice.id,

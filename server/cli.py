@@ -15,6 +15,8 @@ from server.audio.errors import DecodeError
 from server.errors import ApiError
 from server.log import log_to_stderr
 from server.settings import Settings, SettingsError, load_settings
+from server.voice_cli import add_voice_commands, list_all
+from voices.errors import VoiceError
 
 Command = Callable[[Settings, argparse.Namespace], int]
 
@@ -26,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(args.config, os.environ, _overrides(args))
         return run(settings, args)
-    except (SettingsError, ApiError, EngineError, DecodeError, OSError) as exc:
+    except (SettingsError, ApiError, EngineError, VoiceError, DecodeError, OSError) as exc:
         print(f"rhapsode: {exc}", file=sys.stderr)
         return 1
 
@@ -86,16 +88,6 @@ def transcribe(settings: Settings, args: argparse.Namespace) -> int:
     return asyncio.run(transcribe_files(args.file, settings, fields, args.output_dir))
 
 
-def list_voices(settings: Settings, _: argparse.Namespace) -> int:
-    """Names that speak, and the voices that the engine brings."""
-    from server.offline import loaded_catalog
-
-    log_to_stderr("WARNING")
-    for voice in asyncio.run(loaded_catalog(settings, "speech")).voices():
-        print(f"{voice.id:32} {voice.language or '-':16} {voice.name}")
-    return 0
-
-
 def list_models(settings: Settings, _: argparse.Namespace) -> int:
     """Model names, and the engine that each means."""
     from server.offline import loaded_catalog
@@ -153,7 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     speech.add_argument("--speed", type=float)
     speech.add_argument("--language")
     speech.add_argument("--seed", type=int)
-    add("voices", list_voices)
+    voices = add("voices", list_all)
+    add_voice_commands(voices.add_subparsers(metavar="list | add | show | ..."))
     listening = add("transcribe", transcribe)
     listening.add_argument("file", nargs="+", type=Path)
     listening.add_argument("--format", default="text", help="text json srt vtt verbose_json")

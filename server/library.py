@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from engine.types import EngineInfo, PromptRef, VoicePrompt, VoiceStyle
 from server.catalog import Catalog
+from voices.builtin import builtin_samples, builtin_voices
 from voices.consent import ConsentStore
 from voices.errors import VoiceNotFound
 from voices.profile import VoiceProfile
@@ -58,7 +59,8 @@ class VoiceLibrary:
         self, name: str, owner: str | None, engine: str, info: EngineInfo
     ) -> SpeakingVoice:
         """A stored voice by id or name; else what the settings' table makes of the name, which may
-        be a stored voice again; else a voice of the engine's.
+        be a stored voice again; else one that ships with us, for an engine that clones; else a
+        voice of the engine's.
 
         Raises:
             ApiError: 400, the name is empty.
@@ -69,6 +71,8 @@ class VoiceLibrary:
         keys = tuple(dict.fromkeys((name, meant)))
         if (profile := await self.run(partial(self._find, keys, owner))) is not None:
             return _speaking(profile, info)
+        if info.clones_voices and (builtin := builtin_voices().get(meant)) is not None:
+            return _speaking(builtin, info)
         return SpeakingVoice(engine_voice=meant)
 
     async def prompt_of(self, voice: VoiceProfile) -> VoicePrompt:
@@ -77,7 +81,9 @@ class VoiceLibrary:
         Raises:
             VoiceError: it is gone, or damaged.
         """
-        samples, sample_rate = await self.run(partial(self.voices.samples, voice))
+        is_builtin = builtin_voices().get(voice.name) == voice
+        read = builtin_samples if is_builtin else self.voices.samples
+        samples, sample_rate = await self.run(partial(read, voice))
         return VoicePrompt(
             digest=voice.sample_digest,
             samples=samples.tobytes(),

@@ -127,24 +127,28 @@ class FolderShelf(Generic[R]):
         """All records, and why the other folders are none."""
         known: dict[str, tuple[_Stamp, R]] = {}
         broken: dict[str, str] = {}
-        for record_id in sorted(folder.name for folder in self._root.iterdir()):
-            if is_id(record_id, self._kind.prefix):
-                try:
-                    known[record_id] = self._load(record_id)
-                except _NotWhole as exc:
-                    broken[record_id] = str(exc)
+        with os.scandir(self._root) as entries:
+            record_ids = sorted(
+                each.name for each in entries if is_id(each.name, self._kind.prefix)
+            )
+        for record_id in record_ids:
+            try:
+                known[record_id] = self._load(record_id)
+            except _NotWhole as exc:
+                broken[record_id] = str(exc)
         self._known = known
         return [record for _, record in known.values()], broken
 
     def _load(self, record_id: str) -> tuple[_Stamp, R]:
-        folder = self._root / record_id
         try:
-            # A document is only ever replaced by another file, never written to.
-            now = (folder / self._kind.document).stat()
+            # A document is only ever replaced by another file, never written to. No Path here: of
+            # a thousand voices, each request would spend 15 ms in pathlib.
+            now = os.stat(f"{self._root}/{record_id}/{self._kind.document}")  # noqa: PTH116
             stamp = (now.st_ino, now.st_mtime_ns, now.st_size)
             known = self._known.get(record_id)
             if known is not None and known[0] == stamp:
                 return known
+            folder = self._root / record_id
             record = self._decoder.decode((folder / self._kind.document).read_bytes())
             size_bytes = (folder / self._kind.recording).stat().st_size
         except OSError as exc:

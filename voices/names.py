@@ -16,9 +16,9 @@ TEXT_CHARS = 4000
 """Code points in what is said in a prompt, or about a voice, at most."""
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
-_ULID = r"[0-7][0-9A-HJKMNP-TV-Z]{25}"
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _RANDOM_BITS = 80
-_ANY_ID = re.compile(rf"(voice|cons)_{_ULID}", re.IGNORECASE)
+_ANY_ID = re.compile(rf"(voice|cons)_{_ULID.pattern}", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
 
 _UNREADABLE = {
@@ -69,7 +69,7 @@ def new_consent_id() -> str:
 
 def is_id(text: str, prefix: str) -> bool:
     """Whether this is an id of ours, exactly as we write them. Such a text is a safe file name."""
-    return re.fullmatch(rf"{prefix}_{_ULID}", text) is not None
+    return text.startswith(f"{prefix}_") and _ULID.fullmatch(text, len(prefix) + 1) is not None
 
 
 def id_time_ms(some_id: str) -> int:

@@ -11,8 +11,12 @@ from server.cli import main
 
 
 @pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.environ", {"PATH": "/usr/bin"})
+def no_settings_from_outside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = str(tmp_path_factory.mktemp("home"))
+    home = {"PATH": "/usr/bin", "HOME": folder, "XDG_DATA_HOME": folder}
+    monkeypatch.setattr("os.environ", home)
 
 
 def errors(capsys: pytest.CaptureFixture[str]) -> str:

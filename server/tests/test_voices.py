@@ -11,8 +11,9 @@ from engine.types import EngineInfo, Samples, Segment, SpokenWord, TranscriptInf
 from server.app import create_app
 from server.audio.encoder import encode_whole
 from server.catalog import Engines
-from server.settings import Settings, VoiceSettings
+from server.settings import EngineSettings, Settings, VoiceSettings
 from server.tests.fakes import INFO, FakeEngine, FakeListener
+from voices.builtin import builtin_voices
 from voices.limits import StoreLimits
 
 Client = TestClient[Any]
@@ -331,8 +332,6 @@ def test_voice_named_like_an_alias_comes_before_it() -> None:
 
 
 def test_name_in_the_settings_may_mean_a_stored_voice() -> None:
-    from server.settings import EngineSettings
-
     settings = Settings(engines={"espeak-ng": EngineSettings(voices={"narrator": "Ada"})})
     with app_client(StylishEngine(clones=True), Listener(), settings) as client:
         upload(client)
@@ -412,3 +411,16 @@ def test_consent_is_checked_when_the_settings_ask_for_it() -> None:
         assert refused(upload(client), 404)["param"] == "consent"
         given = consent(client).json()["id"]
         assert upload(client, consent=given).status_code == 200
+
+
+def test_names_of_openai_are_prompts_for_an_engine_that_clones() -> None:
+    engine = StylishEngine(clones=True)
+    engine.name = "a:cloner"
+    settings = Settings(speech_engine="a:cloner", engines={"a:cloner": EngineSettings()})
+    with TestClient(create_app(settings, Engines({"a:cloner": engine}))) as client:
+        listed = {voice["id"] for voice in client.get(VOICES).json()["voices"]}
+        assert set(builtin_voices()) <= listed
+        answer = speak(client, "shimmer")
+    assert answer.headers["x-rhapsode-voice"] == "cloned"
+    assert engine.requests[0].prompt is not None
+    assert engine.requests[0].prompt.digest == builtin_voices()["shimmer"].sample_digest
