@@ -38,14 +38,21 @@ Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 """SHA-256. Both name files on this machine: what is in a bucket must not choose where."""
 
 
+class Blobs(Struct, frozen=True):
+    """What a record is made of."""
+
+    document: Digest
+    recording: Digest
+
+
 class Change(Struct, frozen=True, omit_defaults=True):
     """An entry of the log."""
 
     id: RecordId
     nonce: str
     """Tells two writers of the same change apart."""
-    blobs: dict[str, Digest] | None = None
-    """File name -> SHA-256 of what the record is made of now; None: it is gone."""
+    blobs: Blobs | None = None
+    """As it is now; None: it is gone."""
     fault: str | None = None
     """Why it was set aside."""
 
@@ -54,10 +61,10 @@ class State(Struct, frozen=True):
     """The sum of the log's first `count` changes."""
 
     count: int = 0
-    blobs: dict[RecordId, dict[str, Digest]] = {}
-    """Record id -> its blobs."""
+    blobs: dict[RecordId, Blobs] = {}
+    """Of each record."""
     faults: dict[RecordId, str] = {}
-    """Id of a record that was set aside -> why."""
+    """Why records were set aside."""
 
     def after(self, change: Change | None) -> State:
         """The next state; None is an entry that nobody can read, and changes nothing."""
@@ -105,7 +112,7 @@ class CommitLog:
         with self._lock:
             now = self._clock()
             if self._state is None:
-                self._state = self._snapshot()
+                self._state = self._newest_snapshot()
             elif not is_fresh and now - self._read_at < self._refresh_s:
                 return self._state
             while (data := read(self._store, self._entry(self._state.count + 1))) is not None:
@@ -114,36 +121,34 @@ class CommitLog:
             return self._state
 
     def append(
-        self,
-        state: State,
-        record_id: str,
-        blobs: dict[str, str] | None,
-        fault: str | None = None,
+        self, state: State, record_id: str, blobs: Blobs | None, fault: str | None = None
     ) -> bool:
         """Make a change right after `state`; False if another has been made there."""
         change = Change(record_id, new_ulid(), blobs, fault)
         key, data = self._entry(state.count + 1), msgspec.json.encode(change)
         with bucket_errors():
+            # Before the change: once that is made, nothing may fail any more.
+            if state.count and state.count % _SNAPSHOT_EVERY == 0:
+                obstore.put(self._store, self._snapshot(state.count), msgspec.json.encode(state))
             try:
                 obstore.put(self._store, key, data, mode="create")
             except AlreadyExistsError:
                 # By us, if the answer to a first attempt was lost and the client tried again.
                 if read(self._store, key) != data:
                     return False
-            following = state.after(change)
-            if following.count % _SNAPSHOT_EVERY == 0:
-                key = f"{self._prefix}/snapshots/{following.count:012d}.json"
-                obstore.put(self._store, key, msgspec.json.encode(following))
         with self._lock:
-            if self._state is not None and self._state.count < following.count:
-                self._state = following
+            if self._state is state:
+                self._state = state.after(change)
         return True
 
     def _entry(self, number: int) -> str:
         return f"{self._prefix}/log/{number:012d}.json"
 
-    def _snapshot(self) -> State:
-        """The newest one, or the beginning."""
+    def _snapshot(self, number: int) -> str:
+        return f"{self._prefix}/snapshots/{number:012d}.json"
+
+    def _newest_snapshot(self) -> State:
+        """It, or the beginning."""
         with bucket_errors():
             listed = obstore.list(self._store, prefix=f"{self._prefix}/snapshots").collect()
         for key in sorted((each["path"] for each in listed), reverse=True):
@@ -169,9 +174,9 @@ def bucket_errors() -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as exc:
-        # The first line names the object and the reason; what follows is for obstore's authors.
-        reason = str(exc).partition("\n")[0]
-        raise StoreUnavailable(f"the shared store does not answer: {reason}") from exc
+        # Addresses are for the log. What follows the first line is for obstore's authors.
+        logger.error("event=store_failed reason=%s", str(exc).partition("\n")[0])  # noqa: TRY400
+        raise StoreUnavailable("the shared store with the voices does not answer") from exc
 
 
 def _change(data: bytes) -> Change | None:

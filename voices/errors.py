@@ -20,7 +20,7 @@ VoiceError
 ├── StoreUnavailable          the folder or the bucket does not answer as it should
 └── CorruptVoice              it was whole once; it has been set aside
 
-Whatever is raised, the store is as it was before.
+Whatever is raised, the store is as it was before; only after StoreUnavailable one must look.
 """
 
 from __future__ import annotations

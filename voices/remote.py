@@ -17,24 +17,33 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
-from typing import Generic
+from typing import TYPE_CHECKING, Final, Generic
 
 import msgspec
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
 from voices.cache import BlobCache
-from voices.commits import CommitLog, State, bucket_errors, read
-from voices.errors import StoreUnavailable
+from voices.commits import Blobs, CommitLog, State, bucket_errors, read
+from voices.errors import StoreUnavailable, VoiceError
 from voices.names import id_time_ms, is_id
 from voices.shelf import Decide, Fault, R, RecordKind
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
 
 logger = logging.getLogger(__name__)
 
 _UPLOAD_MAX_MS = 3_600_000
 """A record that is not in the log this long after its id was made will never be."""
 _READERS = 8
+# Somebody waits for the answer, and obstore alone has three minutes of patience. Plain HTTP is
+# used only where the endpoint is set to it, such as a MinIO next door.
+_CLIENT: Final[ClientConfig] = {"connect_timeout": "3s", "timeout": "30s", "allow_http": True}
+_RETRY: Final[RetryConfig] = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 
 
 def open_bucket(url: str) -> ObjectStore:
@@ -45,10 +54,13 @@ def open_bucket(url: str) -> ObjectStore:
     Raises:
         StoreUnavailable: no such kind of store, or its settings do not do.
     """
-    with bucket_errors():
+    try:
         if url.startswith("file://"):
             return from_url(url, mkdir=True)
-        return from_url(url)
+        return from_url(url, client_options=_CLIENT, retry_config=_RETRY)
+    except (BaseError, OSError, ValueError) as exc:
+        reason = str(exc).partition("\n")[0]
+        raise StoreUnavailable(f"{url} cannot be opened: {reason}") from exc
 
 
 class RemoteShelf(Generic[R]):
@@ -77,8 +89,8 @@ class RemoteShelf(Generic[R]):
         self._decoder = msgspec.json.Decoder(record_type)
         self._log = CommitLog(bucket, kind.folder, refresh_s, clock)
         self._cache = BlobCache(cache_dir / kind.folder)
-        self._known: dict[str, R | None] = {}
         # By the digest of the document; None: it is not whole.
+        self._known: dict[str, R | None] = {}
         self._seen_count: int | None = None
         self._is_swept = False
 
@@ -88,27 +100,30 @@ class RemoteShelf(Generic[R]):
     def recording(self, record: R) -> bytes | None:
         for is_fresh in (False, True):
             state = self._state(is_fresh=is_fresh)
-            if blobs := state.blobs.get(record.id):
-                data = self._blob(record.id, blobs[self._kind.recording])
-                if data is not None:
-                    return data
+            blobs = state.blobs.get(record.id)
+            if blobs and (data := self._blob(record.id, blobs.recording)) is not None:
+                return data
         if record.id in state.blobs:
             self.set_aside(record.id, f"{self._kind.recording} is missing or damaged")
         return None
 
     def put(self, decide: Decide[R], recording: bytes | None) -> R:
-        sent: dict[str, str] = {}
+        self._sweep_once()
+        sent: str | None = None
         while True:
             state = self._state(is_fresh=True)
-            record = decide(self._records(state))
+            try:
+                record = decide(self._records(state))
+            except VoiceError:
+                if sent:  # while we uploaded, another host was faster
+                    self._discard([record.id])
+                raise
             if recording is not None and not sent:
-                sent[self._kind.recording] = self._upload(record.id, recording)
+                sent = self._upload(record.id, recording)
             document = self._upload(record.id, msgspec.json.encode(record))
-            blobs = {**state.blobs.get(record.id, {}), **sent, self._kind.document: document}
+            blobs = Blobs(document, sent or state.blobs[record.id].recording)
             if self._log.append(state, record.id, blobs):
-                break
-        self._sweep_once()
-        return record
+                return record
 
     def remove(self, decide: Decide[R]) -> R:
         while True:
@@ -141,7 +156,7 @@ class RemoteShelf(Generic[R]):
     def _records(self, state: State) -> list[R]:
         """The whole records of a state; others are set aside."""
         # A document has its record's id in it, so no two records share a digest.
-        wanted = {blobs[self._kind.document]: each for each, blobs in sorted(state.blobs.items())}
+        wanted = {state.blobs[each].document: each for each in sorted(state.blobs)}
         known = self._known
         if wanted.keys() != known.keys():
             unknown = wanted.keys() - known.keys()
@@ -212,10 +227,5 @@ class RemoteShelf(Generic[R]):
         kept = state.blobs.keys() | state.faults.keys()
         before_ms = time.time() * 1000 - _UPLOAD_MAX_MS
         found = {path.rstrip("/").rpartition("/")[2] for path in listed}
-        self._discard(
-            [
-                each
-                for each in found - kept
-                if is_id(each, self._kind.prefix) and id_time_ms(each) < before_ms
-            ]
-        )
+        ours = [each for each in found - kept if is_id(each, self._kind.prefix)]
+        self._discard([each for each in ours if id_time_ms(each) < before_ms])

@@ -61,7 +61,7 @@ def test_process_killed_at_any_write_leaves_only_whole_voices(
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_eight_processes_leave_no_torn_voice(tmp_path: Path, kind: str) -> None:
     children = [
-        PROCESSES.Process(target=add_and_remove, args=(kind, tmp_path, seed, 100))
+        PROCESSES.Process(target=add_and_remove, args=(kind, tmp_path, seed, 60))
         for seed in range(8)
     ]
     store = Place(kind, tmp_path).store()

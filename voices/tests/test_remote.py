@@ -12,7 +12,7 @@ from obstore.exceptions import AlreadyExistsError, GenericError
 from obstore.store import MemoryStore, ObjectStore
 
 from voices import errors
-from voices.commits import CommitLog, State
+from voices.commits import Blobs, CommitLog, State
 from voices.limits import StoreLimits
 from voices.names import new_voice_id
 from voices.profile import VoiceEdit, VoiceProfile
@@ -42,7 +42,8 @@ def test_hosts_that_race_for_a_name_give_it_to_one(place: Place) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(add, stores)) == 1
-    assert len(place.store().voices(None)) == 1
+    [voice] = place.store().voices(None)
+    assert {key.split("/")[2] for key in keys(place, "voices/blobs")} == {voice.id}
 
 
 def test_hosts_that_race_to_the_limit_stop_at_it(place: Place) -> None:
@@ -202,15 +203,15 @@ def test_create_whose_answer_was_lost_counts_as_done(
 
 def test_change_after_an_old_state_is_refused(place: Place) -> None:
     log = CommitLog(place.bucket, "voices", refresh_s=0)
-    blobs = {"profile.json": "0" * 64}
+    blobs = Blobs("0" * 64, "1" * 64)
     assert log.append(State(), new_voice_id(), blobs)
     assert not log.append(State(), new_voice_id(), blobs)
     assert log.state(is_fresh=True).count == 1
 
 
 @pytest.mark.parametrize("call", ["put", "get", "list"])
-def test_bucket_that_does_not_answer_is_told_without_secrets_of_its_own(
-    place: Place, monkeypatch: pytest.MonkeyPatch, call: str
+def test_bucket_that_does_not_answer_is_told_and_the_reason_logged(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
 ) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         raise GenericError("timed out\n\nDebug source: everything")
@@ -220,7 +221,9 @@ def test_bucket_that_does_not_answer_is_told_without_secrets_of_its_own(
         patch.setattr(obstore, call, fail)
         with pytest.raises(errors.StoreUnavailable) as caught:
             place.store().add(draft("Berta"), prompt())
-    assert str(caught.value).endswith("timed out")
+    assert str(caught.value) == "the shared store with the voices does not answer"
+    assert "timed out" in caplog.text
+    assert "Debug" not in caplog.text
     assert place.store().voices(None) == [added]
 
 
