@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -68,7 +69,8 @@ def take_in(client: OpenAI, name: str, recording: bytes) -> str:
 
 def test_voice_is_spoken_with_by_id_and_by_name(sdk: OpenAI, recording: bytes) -> None:
     voice_id = take_in(sdk, "By name", recording)
-    for voice in ({"id": voice_id}, voice_id, "By name", "by NAME"):
+    names: list[Any] = [{"id": voice_id}, voice_id, "By name", "by NAME"]
+    for voice in names:
         raw = sdk.audio.speech.with_raw_response.create(
             model="tts-1", voice=voice, input="Hello there.", response_format="wav"
         )
@@ -115,9 +117,7 @@ def test_running_speech_outlives_its_voice(sdk: OpenAI, recording: bytes) -> Non
     assert heard / 48_000 > 20
 
 
-def test_name_is_taken_once_and_the_sdk_does_not_try_again(
-    sdk: OpenAI, recording: bytes
-) -> None:
+def test_name_is_taken_once_and_the_sdk_does_not_try_again(sdk: OpenAI, recording: bytes) -> None:
     take_in(sdk, "Only one", recording)
     with pytest.raises(openai.BadRequestError) as refused:
         take_in(sdk, "only ONE", recording)
@@ -131,7 +131,9 @@ def test_recording_that_is_none_names_its_field(sdk: OpenAI) -> None:
         assert refused.value.param == "audio_sample"
 
 
-def test_list_is_what_open_webui_reads(keeper: ServerProcess, sdk: OpenAI, recording: bytes) -> None:
+def test_list_is_what_open_webui_reads(
+    keeper: ServerProcess, sdk: OpenAI, recording: bytes
+) -> None:
     voice_id = take_in(sdk, "Listed", recording)
     body = httpx.get(f"{keeper.base_url}{VOICES}").json()
     names = {voice["id"]: voice["name"] for voice in body["voices"]}

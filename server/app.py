@@ -137,8 +137,9 @@ def pools_of(engines: Engines) -> list[EnginePool]:
 
 
 def _worker_configs(name: str, engine: EngineSettings) -> list[WorkerConfig]:
+    features_dir = str(default_cache(os.environ) / "features")
     return [
-        WorkerConfig(engine=name, device=device, options=engine.options)
+        WorkerConfig(engine=name, device=device, options=engine.options, features_dir=features_dir)
         for device in engine.devices
     ]
 

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request
 from litestar.datastructures import FormMultiDict, UploadFile
 
-from server.errors import ApiError
+from server.errors import ApiError, leaving_client
 
 
 async def read_form(request: Request[Any, Any, Any]) -> FormMultiDict:
@@ -17,12 +17,14 @@ async def read_form(request: Request[Any, Any, Any]) -> FormMultiDict:
 
     Raises:
         ApiError: 400, not a multipart form.
+        ClientGone: it was cut off.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":
         message = "the body must be sent as multipart/form-data"
         raise ApiError(400, message, code="invalid_content_type")
-    return await request.form()
+    with leaving_client():
+        return await request.form()
 
 
 def file_of(form: FormMultiDict, field: str) -> UploadFile:

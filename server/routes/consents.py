@@ -12,7 +12,7 @@ from litestar.params import FromPath
 from server.auth import owner_of
 from server.forms import file_of, number_of, read_form, required_text_of
 from server.library import VoiceLibrary
-from server.schemas.body import decode_json
+from server.schemas.body import read_json
 from server.schemas.voices import Consent, ConsentChange, ConsentDeleted, ConsentList
 from voices.consent import VoiceConsent
 
@@ -71,8 +71,7 @@ async def rename_consent(
     consent: FromPath[str],
     library: NamedDependency[VoiceLibrary],
 ) -> Consent:
-    content_type = request.headers.get("content-type", "")
-    name = decode_json(ConsentChange, await request.body(), content_type).name
+    name = (await read_json(ConsentChange, request)).name
     rename = partial(library.consents.rename, consent, owner_of(request), name)
     return _shown(await library.run(rename))
 

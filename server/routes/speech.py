@@ -20,7 +20,7 @@ from server.catalog import Catalog, engine_headers
 from server.context import client_facts, context_of
 from server.library import VoiceLibrary, voice_headers
 from server.metrics import SpeechMeter
-from server.schemas.body import decode_json
+from server.schemas.body import read_json
 from server.schemas.speech import SpeechRequest
 from server.settings import Settings
 from server.speech import (
@@ -43,8 +43,7 @@ async def create_speech(
     library: NamedDependency[VoiceLibrary],
 ) -> ASGIApp:
     """Speak a text. The first audio exists before the answer begins."""
-    content_type = request.headers.get("content-type", "")
-    body = decode_json(SpeechRequest, await request.body(), content_type)
+    body = await read_json(SpeechRequest, request)
     engine = catalog.speech_engine(body.model)
     info = await unless_gone(request.receive, engine.ready())
     voice = await library.resolve(body.voice_name, owner_of(request), engine.name, info)

@@ -18,7 +18,7 @@ from server.errors import ApiError
 from server.forms import file_of, flag_of, read_form, required_text_of, sound_of, text_of
 from server.library import VoiceLibrary
 from server.routes import GET
-from server.schemas.body import decode_json
+from server.schemas.body import read_json
 from server.schemas.voices import NewVoice, Voice, VoiceDeleted, VoiceList
 from server.settings import Settings
 from voices.profile import VoiceDraft, VoiceEdit, VoiceProfile
@@ -95,8 +95,7 @@ async def change_voice(
     library: NamedDependency[VoiceLibrary],
 ) -> Voice:
     """Rename a voice, or correct what is said in it."""
-    content_type = request.headers.get("content-type", "")
-    edit = decode_json(VoiceEdit, await request.body(), content_type)
+    edit = await read_json(VoiceEdit, request)
     update = partial(library.voices.update, voice, owner_of(request), edit)
     return as_voice(await library.run(update))
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
+from litestar import Request
 from msgspec import Struct
 
-from server.errors import ApiError
+from server.errors import ApiError, leaving_client
 from server.validation import explain
 
 T = TypeVar("T", bound=Struct)
+
+
+async def read_json(schema: type[T], request: Request[Any, Any, Any]) -> T:
+    """Read, parse and validate a JSON body.
+
+    Raises:
+        ApiError: as `decode_json`.
+        ClientGone: the body was cut off.
+    """
+    with leaving_client():
+        body = await request.body()
+    return decode_json(schema, body, request.headers.get("content-type", ""))
 
 
 def decode_json(schema: type[T], body: bytes, content_type: str) -> T:
