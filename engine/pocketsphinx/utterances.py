@@ -110,7 +110,7 @@ class _Cutter:
         return None
 
     def finish(self) -> Utterance | None:
-        return self._cut(self._speech_end) if self._speech_end else None
+        return self._cut(self._speech_end + self._padding) if self._speech_end else None
 
     def _cut(self, end: int) -> Utterance:
         utterance = Utterance(self._start * _FRAME_S, b"".join(self._held[:end]))

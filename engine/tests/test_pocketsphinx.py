@@ -260,11 +260,14 @@ def test_a_pause_counts_from_the_length_that_was_asked_for(recording: Samples) -
     assert len(held_s(recording, min_silence_s=1.5)) == 1
 
 
-def test_padding_is_kept_around_speech(recording: Samples) -> None:
-    bare = held_s(recording, padding_s=0.0, min_silence_s=0.4)
-    padded = held_s(recording, padding_s=0.15, min_silence_s=0.4)
+@pytest.mark.parametrize(("min_silence_s", "count"), [(0.4, 3), (1.5, 1)])
+def test_padding_is_kept_around_speech(
+    recording: Samples, min_silence_s: float, count: int
+) -> None:
+    bare = held_s(recording, padding_s=0.0, min_silence_s=min_silence_s)
+    padded = held_s(recording, padding_s=0.15, min_silence_s=min_silence_s)
     added_s = [more - less for more, less in zip(padded, bare, strict=True)]
-    assert added_s == pytest.approx([0.3, 0.3, 0.3], abs=0.061)
+    assert added_s == pytest.approx([0.3] * count, abs=0.061)
 
 
 def test_a_higher_threshold_takes_less_for_speech(recording: Samples) -> None:
@@ -286,10 +289,12 @@ def test_detection_that_makes_no_sense_is_refused(
     assert refused.value.param == "chunking_strategy"
 
 
-def test_speech_without_a_pause_is_cut_and_nothing_is_lost() -> None:
-    sound = tone(10)
+@pytest.mark.parametrize("seconds", [2.0, 10.0])
+def test_speech_without_a_pause_is_cut_and_nothing_is_lost(seconds: float) -> None:
+    sound = tone(seconds)
     cut = list(utterances(blocks(sound), None, 2.0))
-    assert all(1.0 <= duration_s(utterance) <= 2.0 for utterance in cut[:-1])
+    assert len(cut) >= 2
+    assert all(0.9 < duration_s(utterance) <= 2.0 for utterance in cut[:-1])
     assert [utterance.start_s for utterance in cut[1:]] == pytest.approx(
         [utterance.start_s + duration_s(utterance) for utterance in cut[:-1]]
     )
