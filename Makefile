@@ -12,7 +12,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BASE := $(VENV)/.base-$(SUM)
 DEV := $(VENV)/.dev-$(SUM)
 
-.PHONY: serve test lint bench clean
+# The official SDK for Python, of three generations; the one for Node is in clients/.
+SDKS := 3.54.0 2.54.0 1.109.1
+SDK_VENVS := .venv-compat
+NODE_CLIENTS := compat_tests/clients
+NODE_TESTS := compat_tests/test_node_clients.py
+
+.PHONY: serve test lint bench compat compat-node clean
 
 serve: $(BASE)
 	exec $(BIN)/rhapsode serve --host $(HOST) --port $(PORT)
@@ -27,9 +33,28 @@ lint: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m compat_tests.bench.speech --out bench/speech-cpu.json
+	$(BIN)/python -m compat_tests.bench.transcription --out bench/transcription-cpu.json
+
+# Every client against the server: `make -k compat` goes on to the next when one of them fails.
+compat: $(SDKS:%=compat-%) compat-node
+
+compat-%: $(SDK_VENVS)/%/.made $(DEV)
+	SERVER_PYTHON=$(CURDIR)/$(BIN)/python $(SDK_VENVS)/$*/bin/python -m pytest compat_tests --ignore=$(NODE_TESTS)
+
+compat-node: $(NODE_CLIENTS)/node_modules $(DEV)
+	$(BIN)/python -m pytest $(NODE_TESTS)
 
 clean:
 	rm -rf $(VENV)
+
+$(SDK_VENVS)/%/.made:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check openai==$* pytest httpx numpy av
+	touch $@
+
+$(NODE_CLIENTS)/node_modules: $(NODE_CLIENTS)/package.json
+	cd $(NODE_CLIENTS) && npm install
+	touch $@
 
 $(BASE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rhapsode needs Python 3.11 or newer: make PYTHON=python3.12")'

@@ -9,7 +9,10 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from compat_tests.audio import Clip, decode
 from compat_tests.process import ServerProcess
+from compat_tests.recordings import encode, joined, silence
+from compat_tests.texts import STORY, WEATHER
 
 TIMEOUT_S = 20.0
 API_KEY = os.environ.get("OPENAI_API_KEY", "sk-test")
@@ -49,6 +52,21 @@ def server_factory(
 
 
 @pytest.fixture(scope="session")
+def configured_server(
+    server_factory: Callable[[Mapping[str, str]], ServerProcess],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], ServerProcess]:
+    """Start a server with these lines of TOML as its configuration."""
+
+    def start(toml: str) -> ServerProcess:
+        path = tmp_path_factory.mktemp("config") / "rhapsode.toml"
+        path.write_text(toml)
+        return server_factory({"RHAPSODE_CONFIG": str(path)})
+
+    return start
+
+
+@pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> ServerProcess | ForeignServer:
     """The server under test, with its settings at their defaults."""
     if BASE_URL:
@@ -72,6 +90,32 @@ def client(server: ServerProcess | ForeignServer) -> Iterator[OpenAI]:
         base_url=f"{server.base_url}/v1", api_key=API_KEY, max_retries=0, timeout=TIMEOUT_S
     ) as sdk:
         yield sdk
+
+
+def spoken(server: ServerProcess | ForeignServer, text: str) -> Clip:
+    """The text in the voice that the embedded recogniser understands best."""
+    request = {"model": "tts-1", "voice": "ash", "input": text, "response_format": "wav"}
+    headers = {"authorization": f"Bearer {API_KEY}"}
+    url = f"{server.base_url}/v1/audio/speech"
+    answer = httpx.post(url, json=request, headers=headers, timeout=TIMEOUT_S).raise_for_status()
+    return decode(answer.content, "wav")
+
+
+@pytest.fixture(scope="session")
+def weather(server: ServerProcess | ForeignServer) -> Clip:
+    """WEATHER, spoken: about two seconds."""
+    return spoken(server, WEATHER)
+
+
+@pytest.fixture(scope="session")
+def weather_wav(weather: Clip) -> bytes:
+    return encode(weather, "wav")
+
+
+@pytest.fixture(scope="session")
+def two_sentences(server: ServerProcess | ForeignServer, weather: Clip) -> Clip:
+    """WEATHER and STORY, a second apart."""
+    return joined(weather, silence(1.0, weather.sample_rate), spoken(server, STORY))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from compat_tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
 WORKER_MODULE = b"engine.runtime.worker"
+PYTHON = os.environ.get("SERVER_PYTHON", sys.executable)
+"""Runs the server: the SDK under test may live in an environment of its own."""
 
 
 def free_port() -> int:
@@ -32,15 +34,21 @@ def is_ready(base_url: str) -> bool:
         return False
 
 
-def engine_states(base_url: str) -> list[dict[str, Any]]:
+def engine_states(base_url: str) -> dict[str, dict[str, Any]]:
     """What /ready tells of each engine: state, workers, jobs, restarts."""
     engines: dict[str, dict[str, Any]] = httpx.get(f"{base_url}/ready").json()["engines"]
-    return list(engines.values())
+    return engines
 
 
 def running_jobs(base_url: str) -> int:
     """How many jobs the engines work on."""
-    return sum(state["jobs"] for state in engine_states(base_url))
+    return sum(state["jobs"] for state in engine_states(base_url).values())
+
+
+def has_recovered(base_url: str, engine: str, restarts: int) -> bool:
+    """Whether the engine works, after so many restarts."""
+    state = engine_states(base_url)[engine]
+    return bool(state["state"] == "ready" and state["restarts"] == restarts)
 
 
 def is_running(pid: int) -> bool:
@@ -68,7 +76,7 @@ class ServerProcess:
         self._log = log
         with log.open("wb") as sink:
             self._process = subprocess.Popen(
-                [sys.executable, *self.command],
+                [PYTHON, *self.command],
                 cwd=ROOT,
                 env={**inherited, "PYTHONUNBUFFERED": "1", **(env or {})},
                 stdout=sink,
@@ -97,15 +105,17 @@ class ServerProcess:
         """What the server has printed so far."""
         return self._log.read_text(errors="replace").splitlines()
 
-    def workers(self) -> list[int]:
-        """The pids of its engine workers: its children whose command line says so."""
+    def workers(self, engine: str = "") -> list[int]:
+        """The pids of its workers, or of one engine's: its children whose command line says so."""
         children = Path(f"/proc/{self.pid}/task").glob("*/children")
         pids = [int(pid) for listing in children for pid in listing.read_text().split()]
-        return [pid for pid in pids if WORKER_MODULE in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
+        marks = WORKER_MODULE, engine.encode()
+        return [pid for pid, line in lines.items() if all(mark in line for mark in marks)]
 
-    def kill_worker(self) -> None:
-        """Take its only engine worker away, as an out-of-memory killer would."""
-        (worker,) = self.workers()
+    def kill_worker(self, engine: str) -> None:
+        """Take the engine's only worker away, as an out-of-memory killer would."""
+        (worker,) = self.workers(engine)
         os.kill(worker, signal.SIGKILL)
 
     def kill(self) -> None:

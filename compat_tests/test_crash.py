@@ -1,18 +1,26 @@
 """A worker that dies: its streams break, never end as if whole; the next call works."""
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import httpx
-import httpx2
 import pytest
 from openai import APIConnectionError, DefaultHttpxClient, OpenAI
 
 from compat_tests.envelope import assert_envelope, assert_error_body
 from compat_tests.events import event_of
-from compat_tests.process import ServerProcess, engine_states, is_ready, is_running
+from compat_tests.process import (
+    ServerProcess,
+    engine_states,
+    has_recovered,
+    is_ready,
+    is_running,
+)
+from compat_tests.sdk import BrokenBody
 from compat_tests.texts import LONGEST, SENTENCE
 from compat_tests.waiting import wait_for
 
+ENGINE = "espeak-ng"
 RECOVERED_WITHIN_S = 5.0
 
 
@@ -28,20 +36,13 @@ def client(fragile: ServerProcess) -> Iterator[OpenAI]:
         yield sdk
 
 
-def restarts(server: ServerProcess) -> int:
-    return sum(int(state["restarts"]) for state in engine_states(server.base_url))
-
-
 @pytest.fixture
 def crashes_once(fragile: ServerProcess, client: OpenAI) -> Iterator[None]:
     """After the test: the worker was restarted once, the server is ready, and it speaks."""
-    before = restarts(fragile)
+    before = engine_states(fragile.base_url)[ENGINE]["restarts"]
     yield
     wait_for(
-        lambda: (
-            restarts(fragile) == before + 1
-            and all(state["state"] == "ready" for state in engine_states(fragile.base_url))
-        ),
+        lambda: has_recovered(fragile.base_url, ENGINE, before + 1),
         RECOVERED_WITHIN_S,
         "the worker is back",
     )
@@ -56,17 +57,17 @@ def test_a_crash_breaks_a_streamed_body(fragile: ServerProcess, client: OpenAI) 
     ) as response:
         body = response.iter_bytes()
         assert next(body)
-        fragile.kill_worker()
-        with pytest.raises(httpx2.RemoteProtocolError):
+        fragile.kill_worker(ENGINE)
+        with pytest.raises(BrokenBody):
             sum(len(chunk) for chunk in body)
 
 
 @pytest.mark.usefixtures("crashes_once")
 def test_a_crash_breaks_a_buffered_call(fragile: ServerProcess) -> None:
-    def crash(response: httpx2.Response) -> None:
+    def crash(response: Any) -> None:
         """Runs between the headers and the body: the first chunk exists, the last does not."""
         assert response.is_success
-        fragile.kill_worker()
+        fragile.kill_worker(ENGINE)
 
     with (
         DefaultHttpxClient(event_hooks={"response": [crash]}) as transport,
@@ -97,8 +98,8 @@ def test_a_crash_is_an_event_and_then_a_broken_body(fragile: ServerProcess, clie
             for line in filter(None, lines):
                 events.append(event_of(line))  # noqa: PERF401 - it ends with an exception
 
-        fragile.kill_worker()
-        with pytest.raises(httpx2.RemoteProtocolError):
+        fragile.kill_worker(ENGINE)
+        with pytest.raises(BrokenBody):
             read_on()
     *deltas, last = events
     assert {delta["type"] for delta in deltas} == {"speech.audio.delta"}
@@ -111,7 +112,7 @@ def test_a_call_right_after_a_crash_is_served_or_told_to_come_back(
     fragile: ServerProcess,
 ) -> None:
     request = {"model": "tts-1", "voice": "alloy", "input": SENTENCE}
-    fragile.kill_worker()
+    fragile.kill_worker(ENGINE)
     answer = httpx.post(f"{fragile.base_url}/v1/audio/speech", json=request, timeout=20)
     if answer.status_code == httpx.codes.OK:
         assert answer.content
@@ -134,9 +135,9 @@ def test_one_crash_breaks_every_stream_of_the_worker(
     ):
         bodies = [first.iter_bytes(), second.iter_bytes()]
         assert all(next(body) for body in bodies)
-        fragile.kill_worker()
+        fragile.kill_worker(ENGINE)
         for body in bodies:
-            with pytest.raises(httpx2.RemoteProtocolError):
+            with pytest.raises(BrokenBody):
                 sum(len(chunk) for chunk in body)
 
 
@@ -165,7 +166,7 @@ def test_the_sdk_comes_back_when_it_is_told_to(
 ) -> None:
     impatient = {"RHAPSODE_POOL__WAIT_S": "0.05", "RHAPSODE_POOL__RESTART_DELAY_S": "0.5"}
     server = server_factory(impatient)
-    server.kill_worker()
+    server.kill_worker(ENGINE)
     wait_for(lambda: not is_ready(server.base_url), 2.0, "the crash is seen")
     with OpenAI(base_url=f"{server.base_url}/v1", api_key="k", max_retries=5) as client:
         answer = client.audio.speech.with_raw_response.create(

@@ -56,4 +56,8 @@ def test_one_job_too_many_is_refused_and_the_sdk_comes_back(narrow: ServerProces
             )
         wait_for(lambda: running_jobs(narrow.base_url) == 0, TIMEOUT_S, "the slot is free")
         assert later.result(TIMEOUT_S).content
-    assert any("outcome=done" in line and "retry=" in line for line in narrow.lines())
+    wait_for(
+        lambda: any("outcome=done" in line and "retry=" in line for line in narrow.lines()),
+        2.0,
+        "the retry is logged",
+    )

@@ -19,13 +19,16 @@ PACKAGES = (
     "numpy",
     "av",
     "espeakng-loader",
+    "pocketsphinx",
+    "faster-whisper",
+    "ctranslate2",
 )
 
 
-def provenance() -> dict[str, object]:
-    """Everything beside the figures."""
+def provenance(module: str) -> dict[str, object]:
+    """Everything beside the figures that this module measures."""
     return {
-        "command": " ".join(["python", "-m", "compat_tests.bench.speech", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", module, *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "hardware": {

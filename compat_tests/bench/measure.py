@@ -47,11 +47,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def rss_mib(pid: int) -> float:
-    """Memory of the process that is in RAM, MiB."""
+def memory_mib(pid: int, line: str = "VmRSS") -> float:
+    """Memory of the process that is in RAM, MiB; `VmHWM` is the most that ever was."""
     status = Path(f"/proc/{pid}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(line.split()[1]) / 1024
+    (value,) = (row for row in status.splitlines() if row.startswith(f"{line}:"))
+    return int(value.split()[1]) / 1024
 
 
 class Caller:

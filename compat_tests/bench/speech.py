@@ -7,21 +7,16 @@ CPU, memory and start) is left out then, unless `--pid` names that too.
 import argparse
 import asyncio
 import contextlib
-import json
 import statistics
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from compat_tests.audio import PCM_BYTES_PER_S, Format, decode
 from compat_tests.bench.machine import provenance
-from compat_tests.bench.measure import Caller, cpu_s, percentile, rss_mib, speak_at_once
-from compat_tests.process import ServerProcess
+from compat_tests.bench.measure import Caller, cpu_s, memory_mib, percentile, speak_at_once
+from compat_tests.bench.run import Figures, own_server, report
 from compat_tests.texts import FIVE_SECONDS, LONGEST
-
-Figures: TypeAlias = dict[str, Any]
 
 TIMED_FORMATS: tuple[Format, ...] = ("pcm", "mp3")
 WARM_UP = 5
@@ -108,18 +103,6 @@ def server_cpu(base_url: str, pid: int) -> Figures:
     }
 
 
-@contextlib.contextmanager
-def own_server() -> Iterator[ServerProcess]:
-    """A server that is ready, and is stopped afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = ServerProcess(Path(folder) / "log")
-        try:
-            server.wait_until_ready()
-            yield server
-        finally:
-            server.stop()
-
-
 def start_to_ready(times: int) -> Figures:
     """From the start of the process to a /ready that says so."""
     seconds = []
@@ -134,24 +117,15 @@ def measure(base_url: str, pid: int | None, calls: int, streams: int) -> Figures
     """All figures of a running server; `pid` is its process, when that is on this machine."""
     figures: Figures = {}
     if pid is not None:
-        figures["rss_idle_mib"] = round(rss_mib(pid), 1)
+        figures["rss_idle_mib"] = round(memory_mib(pid), 1)
     for response_format in TIMED_FORMATS:
         figures[f"one_{response_format}"] = one_at_a_time(base_url, response_format, calls)
     for response_format in TIMED_FORMATS:
         figures[f"crowd_{response_format}"] = all_at_once(base_url, response_format, streams)
     if pid is not None:
         figures["server_cpu"] = server_cpu(base_url, pid)
-        figures["rss_after_load_mib"] = round(rss_mib(pid), 1)
+        figures["rss_after_load_mib"] = round(memory_mib(pid), 1)
     return figures
-
-
-def print_table(figures: Figures) -> None:
-    """One figure a line, nested names joined by a blank."""
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            print_table({f"{name} {key}": inner for key, inner in value.items()})
-        else:
-            print(f"{name:<28}{value:>12}")
 
 
 def main() -> None:
@@ -162,7 +136,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=100, help="calls one after the other")
     parser.add_argument("--streams", type=int, default=200, help="calls at once")
     options = parser.parse_args()
-    facts = provenance()
+    facts = provenance("compat_tests.bench.speech")
     if options.base_url:
         base_url = options.base_url.rstrip("/").removesuffix("/v1")
         figures = measure(base_url, options.pid, options.calls, options.streams)
@@ -171,9 +145,7 @@ def main() -> None:
         with own_server() as server:
             figures = measure(server.base_url, server.pid, options.calls, options.streams)
         figures["start_to_ready"] = starts
-    print_table(figures)
-    if options.out is not None:
-        options.out.write_text(json.dumps({**facts, "figures": figures}, indent=2) + "\n")
+    report(facts, figures, options.out)
 
 
 if __name__ == "__main__":
