@@ -34,6 +34,7 @@ lint: $(DEV)
 bench: $(DEV)
 	$(BIN)/python -m compat_tests.bench.speech --out bench/speech-cpu.json
 	$(BIN)/python -m compat_tests.bench.transcription --out bench/transcription-cpu.json
+	$(BIN)/python -m compat_tests.bench.accuracy --out bench/accuracy-cpu.json
 
 # Every client against the server: `make -k compat` goes on to the next when one of them fails.
 compat: $(SDKS:%=compat-%) compat-node

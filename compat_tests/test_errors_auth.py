@@ -11,6 +11,7 @@ from compat_tests.conftest import ForeignServer
 from compat_tests.envelope import assert_envelope, assert_platform_headers, assert_sdk_error
 from compat_tests.process import ServerProcess
 from compat_tests.waiting import wait_for
+from compat_tests.wire import TRANSCRIPTIONS
 
 SPEECH = "/v1/audio/speech"
 REQUEST = {"model": "tts-1", "voice": "alloy", "input": "Hello."}
@@ -270,6 +271,20 @@ def test_a_request_without_a_right_key_is_refused(
 def test_the_scheme_is_read_in_any_case(guarded: ServerProcess) -> None:
     headers = {"authorization": f"bearer {KEYS[0]}"}
     assert httpx.post(f"{guarded.base_url}{SPEECH}", json=REQUEST, headers=headers).is_success
+
+
+@pytest.mark.parametrize("path", [TRANSCRIPTIONS, "/v1/audio/translations"])
+def test_an_upload_needs_a_key_too(guarded: ServerProcess, weather_wav: bytes, path: str) -> None:
+    form, files = {"model": "whisper-1"}, {"file": ("a.wav", weather_wav)}
+    for headers in ({}, {"authorization": "Bearer sk-wrong"}):
+        url = f"{guarded.base_url}{path}"
+        answer = httpx.post(url, data=form, files=files, headers=headers)
+        assert_envelope(answer, 401, code="invalid_api_key")
+
+
+def test_an_upload_with_a_key_is_heard(guarded: ServerProcess, weather_wav: bytes) -> None:
+    with OpenAI(base_url=f"{guarded.base_url}/v1", api_key=KEYS[1], max_retries=0) as client:
+        assert client.audio.transcriptions.create(model="whisper-1", file=weather_wav).text
 
 
 @pytest.mark.parametrize("path", ["/v1/audio/voices", "/v1/audio/models", "/health", "/ready"])
