@@ -48,8 +48,9 @@ from engine.types import (
 
 logger = logging.getLogger(__name__)
 
-LISTEN_AHEAD_S = 60.0
-"""Sound sent before the worker has asked for it."""
+LISTEN_AHEAD_S = 5.0
+"""Sound sent before the worker has asked for it. A cancel waits behind it in the socket, and some
+engines hold the GIL that the worker's reader needs, so it is little."""
 
 DEATH = "the engine's worker died while it worked on this request"
 

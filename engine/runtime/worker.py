@@ -28,7 +28,8 @@ from engine.runtime.wire import Broken, Command, Event, FrameDecoder, Ready, enc
 
 logger = logging.getLogger(__name__)
 
-_READ_BYTES = 1 << 16
+# All that a socket holds: an engine that holds the GIL lets the reader in but now and then.
+_READ_BYTES = 1 << 18
 
 
 def main() -> None:
