@@ -48,7 +48,7 @@ PLUGINS: dict[str, Plugin] = {
         factory="engine.espeak.synthesizer:EspeakSynthesizer",
         options=EspeakOptions,
         requires=("espeakng_loader",),
-        install="pip install rhapsode",
+        install="pip install espeakng-loader",
         voices=ESPEAK_VOICES,
     ),
     "pocketsphinx": Plugin(
@@ -56,7 +56,7 @@ PLUGINS: dict[str, Plugin] = {
         factory="engine.pocketsphinx.transcriber:PocketsphinxTranscriber",
         options=PocketsphinxOptions,
         requires=("pocketsphinx",),
-        install="pip install rhapsode",
+        install="pip install pocketsphinx",
     ),
     "whisper": Plugin(
         task="transcription",
@@ -65,7 +65,7 @@ PLUGINS: dict[str, Plugin] = {
         missing="engine.whisper.models:missing",
         pull="engine.whisper.models:pull",
         requires=("faster_whisper",),
-        install="pip install rhapsode",
+        install="pip install faster-whisper",
     ),
 }
 

@@ -8,16 +8,21 @@ from importlib.metadata import PackageNotFoundError, version
 from engine.errors import EngineError
 from engine.protocol import EngineFace
 from engine.registry import PLUGINS
+from server import VERSION
 from server.offline import running_catalog
 from server.settings import Settings
 
-_PACKAGES = ("rhapsode", "litestar", "uvicorn", "msgspec", "av", "espeakng-loader", "torch")
+_PACKAGES = ("litestar", "uvicorn", "msgspec", "av", "espeakng-loader", "torch")
 _OPTIONAL = {"torch": "only cloning engines need it"}
 
 
 async def report(settings: Settings) -> tuple[list[str], bool]:
     """Lines for a person, and whether the main job works."""
-    lines = [f"python {platform.python_version()} on {platform.platform()}", "", "packages"]
+    lines = [
+        f"rhapsode {VERSION}, python {platform.python_version()} on {platform.platform()}",
+        "",
+        "packages",
+    ]
     lines += [f"  {name:16} {_version_of(name)}" for name in _PACKAGES]
     lines += ["", "engines"]
     is_well = True
@@ -53,4 +58,4 @@ def _version_of(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return f"not installed ({_OPTIONAL.get(package, 'run: pip install rhapsode')})"
+        return f"not installed ({_OPTIONAL.get(package, f'run: pip install {package}')})"

@@ -50,7 +50,7 @@ def _shelf(place: str, cache_dir: Path, record_type: type[R], kind: RecordKind) 
         from voices.remote import RemoteShelf, open_bucket
     except ModuleNotFoundError as exc:
         raise StoreUnavailable(
-            f"{place} needs the package {exc.name}: pip install 'rhapsode[shared-voices]'"
+            f"{place} needs the package {exc.name}: pip install obstore"
         ) from exc
     # A cache of its own for each place: it drops what the place does not have.
     own_cache = cache_dir / hashlib.sha256(place.encode()).hexdigest()[:16]

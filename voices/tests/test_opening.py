@@ -41,7 +41,7 @@ def test_url_without_its_package_says_what_to_install(
     for name in ("voices.remote", "voices.commits"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "obstore", None)
-    with pytest.raises(StoreUnavailable, match=r"rhapsode\[shared-voices\]"):
+    with pytest.raises(StoreUnavailable, match=r"pip install obstore"):
         open_voices("s3://bucket/voices", tmp_path, StoreLimits())
 
 
