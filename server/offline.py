@@ -12,17 +12,16 @@ from typing import BinaryIO
 import msgspec
 
 from engine.errors import UnknownVoice, WorkerUnavailable
-from engine.types import EngineInfo, Segment, Task, TranscriptInfo
+from engine.types import EngineInfo, Segment, Task
 from server.app import create_library, create_pools, pools_of
 from server.catalog import Catalog, Engines
-from server.errors import ApiError
 from server.recording import Recording
+from server.schemas.body import refusal
 from server.schemas.speech import SpeechRequest
 from server.schemas.transcription import TranscriptionRequest
 from server.settings import Settings
 from server.speech import plan_speech, stream_encoded
-from server.transcription import Transcript, engine_options, whole
-from server.validation import explain
+from server.transcription import collect, engine_options, whole
 
 
 async def speak_to(
@@ -42,8 +41,7 @@ async def speak_to(
     try:
         body = msgspec.convert({**options, "input": text}, SpeechRequest)
     except msgspec.ValidationError as exc:
-        path, message = explain(exc)
-        raise ApiError(400, f"{path}: {message}", param=path) from exc
+        raise refusal(exc) from exc
     async with running_catalog(settings, "speech") as catalog:
         engine = catalog.speech_engine(body.model)
         info = await engine.ready()
@@ -86,17 +84,11 @@ async def transcribe_file(
         recording = Recording(file, info.sample_rate, settings.limits.decode, threads)
         await recording.open()
         parts = engine.transcribe(recording.blocks(), engine_options(body, "transcribe"), "cli")
-        segments: list[Segment] = []
-        async with aclosing(parts):
-            heard = await anext(parts)
-            async for part in parts:
-                if isinstance(part, Segment):
-                    segments.append(part)
-                    on_progress(part.end_s, recording.duration_s if recording.is_read else None)
-    assert isinstance(heard, TranscriptInfo), "the info comes first"
-    transcript = Transcript(
-        task="transcribe", info=heard, segments=tuple(segments), duration_s=recording.duration_s
-    )
+
+        def progress(segment: Segment) -> None:
+            on_progress(segment.end_s, recording.duration_s if recording.is_read else None)
+
+        transcript = await collect("transcribe", recording, parts, progress)
     return whole(transcript, body)[0].decode(), info
 
 

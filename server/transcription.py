@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from typing import Literal
 
 import msgspec
@@ -16,6 +17,7 @@ from server.errors import ApiError, as_api_error, detail_of
 from server.formatters import as_srt, as_text, as_vtt
 from server.forms import list_of, object_of, text_of
 from server.languages import language_code, language_name
+from server.recording import Recording
 from server.schemas.body import refusal
 from server.schemas.transcription import (
     DurationUsage,
@@ -53,6 +55,34 @@ class Transcript(Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """Begins and ends without white space, as does what the deltas of a stream join to."""
         return "".join(segment.text.rstrip() for segment in self.segments).lstrip()
+
+
+async def collect(
+    task: Task,
+    recording: Recording,
+    parts: AsyncGenerator[TranscriptInfo | Segment, None],
+    on_segment: Callable[[Segment], None] | None = None,
+) -> Transcript:
+    """Wait for the whole of it.
+
+    Args:
+        task: What the engine was asked for.
+        recording: The one that it reads.
+        parts: Of the engine; closed in any case.
+        on_segment: Told each segment as it is found.
+    """
+    segments: list[Segment] = []
+    async with aclosing(parts):
+        info = await anext(parts)
+        assert isinstance(info, TranscriptInfo), "the info comes first"
+        async for part in parts:
+            if isinstance(part, Segment):
+                segments.append(part)
+                if on_segment is not None:
+                    on_segment(part)
+    return Transcript(
+        task=task, info=info, segments=tuple(segments), duration_s=recording.duration_s
+    )
 
 
 def parse_request(form: FormMultiDict) -> TranscriptionRequest:

@@ -24,8 +24,8 @@ from server.settings import Settings
 from server.streaming import SSE_MEDIA_TYPE, StreamedBody, unless_gone
 from server.transcription import (
     Task,
-    Transcript,
     TranscriptEvents,
+    collect,
     engine_options,
     error_event,
     parse_request,
@@ -79,7 +79,7 @@ async def _answer(
     try:
         if body.stream and task == "transcribe":
             return await _streamed(request, body, info, recording, parts, meter)
-        work = _collect(task, recording, parts)
+        work = collect(task, recording, parts)
         transcript = await unless_gone(request.receive, work)
     except (Exception, asyncio.CancelledError) as exc:
         meter.ended(exc)
@@ -89,14 +89,6 @@ async def _answer(
     return ASGIResponse(
         body=content, media_type=media_type, status_code=200, headers=engine_headers(info)
     )
-
-
-async def _collect(task: Task, recording: Recording, parts: Parts) -> Transcript:
-    async with aclosing(parts):
-        info = await anext(parts)
-        assert isinstance(info, TranscriptInfo), "the info comes first"
-        segments = tuple([part async for part in parts if isinstance(part, Segment)])
-    return Transcript(task=task, info=info, segments=segments, duration_s=recording.duration_s)
 
 
 async def _streamed(

@@ -72,7 +72,7 @@ async def get_voice(
     voice: FromPath[str],
     library: NamedDependency[VoiceLibrary],
 ) -> Voice:
-    return as_voice(await library.run(partial(library.voices.get, voice, owner_of(request))))
+    return as_voice(await _visible(request, voice, library))
 
 
 @get("/v1/audio/voices/{voice:str}/audio")
@@ -82,7 +82,7 @@ async def get_voice_audio(
     library: NamedDependency[VoiceLibrary],
 ) -> Response[bytes]:
     """The recording as it is kept."""
-    profile = await library.run(partial(library.voices.get, voice, owner_of(request)))
+    profile = await _visible(request, voice, library)
     return Response(
         await library.run(partial(library.voices.audio, profile)), media_type="audio/flac"
     )
@@ -118,7 +118,7 @@ async def export_voice(
     library: NamedDependency[VoiceLibrary],
 ) -> Response[bytes]:
     """The voice as one file, for `import` here or elsewhere."""
-    profile = await library.run(partial(library.voices.get, voice, owner_of(request)))
+    profile = await _visible(request, voice, library)
     archive = await library.run(partial(library.voices.export, profile, {}))
     disposition = f'attachment; filename="{profile.id}.zip"'
     return Response(
@@ -144,6 +144,13 @@ async def import_voice(
 def as_voice(profile: VoiceProfile) -> Voice:
     """A stored voice as the API shows it."""
     return Voice(type="audio_sample", **_shown(profile))
+
+
+async def _visible(
+    request: Request[Any, Any, Any], voice: str, library: VoiceLibrary
+) -> VoiceProfile:
+    """The voice with this id or name, if the caller may see it."""
+    return await library.run(partial(library.voices.get, voice, owner_of(request)))
 
 
 def _shown(profile: VoiceProfile) -> dict[str, Any]:
