@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 from msgspec import Struct
+
+OptionValue: TypeAlias = str | int | float | bool | list[int] | None
+"""What a field of an options struct may hold, as it comes from TOML or JSON."""
 
 
 class EspeakOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,6 +56,59 @@ class WhisperOptions(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("batch_size must be within 1 and 64")
 
 
+class GlmTtsOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """GLM-TTS."""
+
+    model: str | None = None
+    """A local folder with the published files. None: where `rhapsode models pull glm-tts` puts
+    them, or the hub's own cache."""
+    random_weights: int | None = None
+    """Seed of weights made up on the spot: noise instead of speech, at a real model's pace."""
+    size: Literal["true", "tiny"] = "true"
+    """Of a model with random weights."""
+    sample_rate: Literal[24000, 32000] = 24000
+    """Hz; 32000 needs the second vocoder's file."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the language model; auto: float32 on a CPU, bfloat16 on a GPU."""
+    max_batch: int = 0
+    """Jobs in one step; 0: 64 on a GPU, 1 on a CPU, where a batch gains nothing."""
+    context_tokens: int = 2048
+    """Text, prompt and speech that the language model holds for a job."""
+    min_tokens_per_text_token: float = 2.0
+    """Speech tokens before the end may come."""
+    max_tokens_per_text_token: float = 20.0
+    """Speech tokens after which a text is cut off."""
+    block_tokens: tuple[int, ...] = (25, 50, 100, 200)
+    """Speech tokens rendered at a time, first block first; the last size repeats. 25 are 1 s."""
+    look_ahead_tokens: tuple[int, ...] = (12, 25)
+    """Tokens seen beyond a block, likewise."""
+    left_context_tokens: int = 50
+    """Tokens before a block that it is rendered with; 0: all of them, at quadratic cost."""
+    fade_s: float = 0.0
+    """Cross-fade between blocks, s."""
+    flow_mask: Literal["none", "blocks", "blocks-12hz"] = "none"
+    """How far ahead a frame sees within what is rendered together: everything; by blocks; or by
+    blocks counted as the model before this one did, 12.5 tokens and 86 frames a second."""
+    normalize_text: bool = True
+    """Numbers, dates and signs into words."""
+    phonemes: bool = False
+    """Rare characters by their sound; needs the published tables."""
+
+    def __post_init__(self) -> None:
+        if not self.block_tokens or min(self.block_tokens) < 1:
+            raise ValueError("block_tokens must be at least 1 each, and one at least")
+        if not self.look_ahead_tokens or min(self.look_ahead_tokens) < 0:
+            raise ValueError("look_ahead_tokens must be at least 0 each, and one at least")
+        if not 0 <= self.min_tokens_per_text_token < self.max_tokens_per_text_token:
+            raise ValueError("min_tokens_per_text_token must be below max_tokens_per_text_token")
+        if not 0 <= self.fade_s <= 0.5:
+            raise ValueError("fade_s must be within 0 and 0.5")
+        if min(self.max_batch, self.left_context_tokens) < 0:
+            raise ValueError("max_batch and left_context_tokens must not be negative")
+        if not 512 <= self.context_tokens <= 8192:
+            raise ValueError("context_tokens must be within 512 and 8192")
+
+
 ESPEAK_VOICES = {
     "alloy": "en-us+robosoft8",
     "ash": "en-us+klatt4",
@@ -79,7 +137,7 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     engine: str
     """A name in `engine.registry`, or `module:callable`."""
     device: str = "cpu"
-    options: dict[str, str | int | float | bool | None] = {}
+    options: dict[str, OptionValue] = {}
     """Fields of the plug-in's options struct."""
     features_dir: str | None = None
     """Folder of the features of voices; None keeps them in memory only."""

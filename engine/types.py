@@ -50,7 +50,7 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     is_accurate: bool = True
     """False for a recogniser that gets every second or third word wrong."""
     honours: frozenset[str] = frozenset()
-    """Optional request fields with an effect: "seed", "instructions", ..."""
+    """Optional request fields with an effect: "seed", "instructions", "strategy", "top_p", ..."""
     description: str = ""
 
 
@@ -90,6 +90,8 @@ class VoicePrompt(Struct, frozen=True, kw_only=True):
     """Hz."""
     text: str
     language: str | None = None
+    is_temporary: bool = False
+    """Sent with one request: its features are kept in memory only."""
 
 
 class PromptRef(Struct, frozen=True):
@@ -109,6 +111,19 @@ class PromptFeatures(Struct, frozen=True):
         return sum(array.nbytes for array in self.arrays.values())
 
 
+class Sampling(Struct, frozen=True, kw_only=True):
+    """How an engine that draws its speech at random draws it. None: the engine's own value."""
+
+    strategy: Literal["fast", "balanced", "quality"] | None = None
+    """A preset of the engine's; the fields below override it."""
+    temperature: float | None = None
+    """Above 0; lower is steadier."""
+    top_p: float | None = None
+    """Above 0, up to 1: the probability mass drawn from."""
+    top_k: int | None = None
+    """At least 1: how many of the likeliest are drawn from."""
+
+
 class SynthesisRequest(Struct, frozen=True, kw_only=True):
     """One text to speak."""
 
@@ -121,6 +136,7 @@ class SynthesisRequest(Struct, frozen=True, kw_only=True):
     speed: float = 1.0
     """Within EngineInfo.speed_range."""
     seed: int | None = None
+    sampling: Sampling = Sampling()
     instructions: str | None = None
     style: VoiceStyle | None = None
     """To be followed by an engine that honours "style"."""
@@ -233,9 +249,11 @@ class Job:
         stage: The stage that it waits for; None once it has given all its audio.
         is_cancelled: The client has left. Set by the runtime from another thread: a step that
             takes more than a few milliseconds looks at it and stops early.
+        remark: What the log should say of the speech: it was cut off, for one. Never the text.
     """
 
     def __init__(self, job_id: int, stage: str) -> None:
         self.id = job_id
         self.stage: str | None = stage
         self.is_cancelled = False
+        self.remark: str | None = None

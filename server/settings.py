@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from engine.config import PoolConfig
+from engine.config import OptionValue, PoolConfig
 from engine.registry import PLUGINS
 from engine.types import Task
 from server.audio.decode import DecodeLimits
@@ -70,7 +70,7 @@ class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What an engine that is not ours is for."""
     devices: tuple[str, ...] = ("cpu",)
     """A worker process each."""
-    options: dict[str, str | int | float | bool | None] = {}
+    options: dict[str, OptionValue] = {}
     """The plug-in's own options: see engine/config.py."""
     voices: dict[str, str] = {}
     """Voice name -> the engine's voice; adds rows to the plug-in's own table, or replaces them."""
