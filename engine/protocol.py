@@ -77,7 +77,7 @@ class Synthesizer(Engine, Protocol):
         ...
 
     def max_batch(self, stage: str) -> int:
-        """How many jobs one step of this stage takes at most."""
+        """How many jobs one step of this stage takes at most; 0 while it can take none."""
         ...
 
     def finish(self, job: Job) -> None:

@@ -35,16 +35,17 @@ def schedule(jobs: Iterable[JobView], max_batch: Callable[[str], int]) -> Batch 
 
     Args:
         jobs: The jobs that can go on: not cancelled, with room for their audio.
-        max_batch: Stage -> jobs in one step at most.
+        max_batch: Stage -> jobs in one step at most; 0 while a stage can take none.
     Returns:
         None when there is nothing to do.
     """
     queue = sorted(jobs, key=_urgency)
-    if not queue:
+    room = {job.stage: max_batch(job.stage) for job in queue}
+    stage = next((job.stage for job in queue if room[job.stage]), None)
+    if stage is None:
         return None
-    stage = queue[0].stage
     same_stage = (job.job_id for job in queue if job.stage == stage)
-    return Batch(stage, tuple(islice(same_stage, max_batch(stage))))
+    return Batch(stage, tuple(islice(same_stage, room[stage])))
 
 
 def _urgency(job: JobView) -> tuple[int, float]:

@@ -43,3 +43,13 @@ def test_batch_takes_only_the_stage_of_the_most_urgent() -> None:
 def test_batch_is_cut_at_what_the_stage_takes() -> None:
     jobs = [playing(job_id, slack_s=job_id) for job_id in range(10)]
     assert schedule(jobs, lambda stage: {"render": 3}[stage]) == Batch("render", (0, 1, 2))
+
+
+def test_stage_that_can_take_none_gives_way() -> None:
+    jobs = [waiting(1, "admit"), playing(2, 0.1, "decode")]
+    room = {"admit": 0, "decode": 4}
+    assert schedule(jobs, lambda stage: room[stage]) == Batch("decode", (2,))
+
+
+def test_nothing_is_done_while_no_stage_has_room() -> None:
+    assert schedule([waiting(1, "admit")], lambda _: 0) is None

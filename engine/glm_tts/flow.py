@@ -1,0 +1,225 @@
+"""From speech tokens to mel: noise is moved along the estimator's velocity in a few steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engine.glm_tts.block_mask import block_limits, legacy_block_frames
+from engine.glm_tts.dims import FlowDims
+from engine.glm_tts.dit import Dit, Shared
+from engine.glm_tts.tensors import Weights
+from engine.glm_tts.token_branch import TokenBranch, tokens_of_frames
+
+__all__ = ["Flow", "FlowInput", "FlowOutput", "block_limits", "legacy_block_frames", "time_grid"]
+
+_FRAMES_PER_TOKEN = 2
+
+
+class FlowInput(NamedTuple):
+    """One clip, or one window of a stream. All on the flow's device."""
+
+    tokens: Tensor
+    """int64 [N]: of the prompt, the context, the new speech and what follows it."""
+    condition: Tensor
+    """float32 [P, 80]: the prompt's mel. Its last min(P, T) frames stand at the clip's start."""
+    speaker: Tensor
+    """float32 [192], of any length."""
+    noise: Tensor
+    """float32 [T, 80], where the solver starts; T are the clip's frames, 2 N at most."""
+    pinned: Tensor | None = None
+    """float32 [steps, Q, 80]: where the first Q frames are put before each step."""
+    limits: Tensor | None = None
+    """int64 [T], at least 1 each: frame i attends to those before limits[i]. None: to all."""
+
+
+class FlowOutput(NamedTuple):
+    """What became of a clip. Views into the tensors of its whole batch."""
+
+    mel: Tensor
+    """float32 [T, 80], the prompt's frames included."""
+    trajectory: Tensor
+    """float32 [steps, T, 80]: x before each step."""
+
+
+class Flow:
+    """Solves clips in batches; each comes out as it would alone. Worker's loop only.
+
+    Args:
+        dims: Sizes.
+        weights: By the checkpoint's names, on one device.
+    """
+
+    def __init__(self, dims: FlowDims, weights: Weights) -> None:
+        estimator = {name.removeprefix("estimator."): value for name, value in weights.items()}
+        self._tokens = TokenBranch(dims, estimator)
+        self._dit = Dit(dims, estimator)
+
+    @torch.inference_mode()
+    def solve(
+        self, clips: Sequence[FlowInput], *, steps: int = 10, cfg_rate: float = 0.7
+    ) -> list[FlowOutput]:
+        """Turn noise into mel.
+
+        Args:
+            clips: One at least, of any lengths.
+            steps: Of the solver. Twice as many take twice as long.
+            cfg_rate: How far to go beyond what prompt and speaker ask for, away from what would
+                be said without them. 0: not at all.
+        Returns:
+            For each clip, in order.
+        """
+        batch = _Batch.of(clips, steps)
+        # All clips with their prompt and speaker, then all without, as one batch.
+        shared = self._shared(batch)
+        speakers = functional.normalize(batch.speakers)
+        by_speaker = self._dit.speaker_modulation(_with_and_without(speakers))
+        times, strides = time_grid(steps)
+        by_time = self._dit.time_modulation(times.to(speakers.device))
+
+        x = batch.noise
+        path = []
+        for step, stride in enumerate(strides):
+            x = batch.pin(x, step)
+            path.append(x)
+            velocity = self._dit.velocity(_twice(x), by_time[step] + by_speaker, shared)
+            guided, free = velocity.chunk(2)
+            x = x + stride * ((1 + cfg_rate) * guided - cfg_rate * free)
+        trajectory = torch.stack(path, 1)
+        return [
+            FlowOutput(x[row, :frames], trajectory[row, :, :frames])
+            for row, frames in enumerate(batch.lengths)
+        ]
+
+    def _shared(self, batch: _Batch) -> Shared:
+        tokens = self._tokens(batch.tokens, batch.real)
+        return Shared(
+            inputs=self._dit.inputs(_with_and_without(batch.condition), _twice(tokens)),
+            real=_twice(batch.real),
+            rotation=self._dit.rotation(batch.noise.shape[1]),
+            visible=None if batch.visible is None else _twice(batch.visible),
+        )
+
+
+class _Batch(NamedTuple):
+    """Clips side by side, filled up to the length T of the longest."""
+
+    lengths: list[int]
+    tokens: Tensor
+    """int64 [B, T], each frame's."""
+    condition: Tensor
+    """float32 [B, T, 80]."""
+    speakers: Tensor
+    """float32 [B, 192]."""
+    noise: Tensor
+    """float32 [B, T, 80]."""
+    real: Tensor
+    """As in Shared."""
+    visible: Tensor | None
+    """As in Shared."""
+    pinned: tuple[Tensor, Tensor] | None
+    """Whether a frame is, bool [B, T, 1], and where to, float32 [steps, B, T, 80]."""
+
+    @classmethod
+    def of(cls, clips: Sequence[FlowInput], steps: int) -> _Batch:
+        lengths = [len(clip.noise) for clip in clips]
+        frames = max(lengths)
+        noise = _stacked((clip.noise for clip in clips), frames)
+        return cls(
+            lengths=lengths,
+            tokens=_frame_tokens(clips, frames),
+            condition=_stacked(map(_condition, clips), frames),
+            speakers=torch.stack([clip.speaker for clip in clips]),
+            noise=noise,
+            real=_first(lengths, frames, noise.device).float(),
+            visible=_visible(clips, frames),
+            pinned=_pinned(clips, steps, frames),
+        )
+
+    def pin(self, x: Tensor, step: int) -> Tensor:
+        """Put the pinned frames of [B, T, 80] where they are before this step."""
+        if self.pinned is None:
+            return x
+        is_pinned, places = self.pinned
+        return torch.where(is_pinned, places[step], x)
+
+
+def time_grid(steps: int) -> tuple[Tensor, list[float]]:
+    """When the velocity is asked for, float32 [steps] on the CPU, and how far it is followed.
+
+    Steps are short at first: they grow as 1 - cos.
+    """
+    ends = 1 - torch.cos(torch.linspace(0, 1, steps + 1) * (0.5 * math.pi))
+    now, times, strides = ends[0], [], []
+    for end in ends[1:]:
+        # The sum of the strides, not the grid itself: their rounding differs.
+        times.append(now)
+        strides.append(float(end - now))
+        now = now + strides[-1]
+    return torch.stack(times), strides
+
+
+def _frame_tokens(clips: Sequence[FlowInput], frames: int) -> Tensor:
+    counts = [(len(clip.tokens), len(clip.noise)) for clip in clips]
+    assert all(own <= _FRAMES_PER_TOKEN * tokens for tokens, own in counts), counts
+    places = _stacked((tokens_of_frames(*count) for count in counts), frames)
+    tokens = _stacked((clip.tokens for clip in clips), max(tokens for tokens, _ in counts))
+    return tokens.gather(1, places.to(tokens.device))
+
+
+def _condition(clip: FlowInput) -> Tensor:
+    return clip.condition[max(0, len(clip.condition) - len(clip.noise)) :]
+
+
+def _visible(clips: Sequence[FlowInput], frames: int) -> Tensor | None:
+    if all(len(clip.noise) == frames and clip.limits is None for clip in clips):
+        return None
+    # A frame beyond the end sees one: attention to nothing is not a number.
+    limits = _stacked((_limits(clip) for clip in clips), frames, fill=1)
+    return (torch.arange(frames, device=limits.device) < limits[..., None])[:, None]
+
+
+def _limits(clip: FlowInput) -> Tensor:
+    frames = len(clip.noise)
+    if clip.limits is None:
+        return torch.full((frames,), frames, device=clip.noise.device)
+    return clip.limits.clamp(max=frames)
+
+
+def _pinned(clips: Sequence[FlowInput], steps: int, frames: int) -> tuple[Tensor, Tensor] | None:
+    nothing = clips[0].noise.new_zeros(steps, 0, clips[0].noise.shape[1])
+    paths = [nothing if clip.pinned is None else clip.pinned for clip in clips]
+    assert all(len(path) == steps for path in paths), "pinned for another number of steps"
+    counts = [path.shape[1] for path in paths]
+    if not any(counts):
+        return None
+    places = _stacked((path[:, :frames].transpose(0, 1) for path in paths), frames)
+    return _first(counts, frames, nothing.device), places.movedim(2, 0)
+
+
+def _first(counts: list[int], frames: int, device: torch.device) -> Tensor:
+    """True for so many frames of each clip, bool [B, T, 1]."""
+    return (torch.arange(frames) < torch.tensor(counts)[:, None])[..., None].to(device)
+
+
+def _stacked(rows: Iterable[Tensor], length: int, fill: int = 0) -> Tensor:
+    """[n, ...] each -> [B, length, ...], filled up at the end."""
+    return torch.stack([_lengthened(row, length, fill) for row in rows])
+
+
+def _lengthened(row: Tensor, length: int, fill: int) -> Tensor:
+    behind = [0, 0] * (row.ndim - 1) + [0, length - len(row)]
+    return functional.pad(row, behind, value=fill)
+
+
+def _twice(clips: Tensor) -> Tensor:
+    return torch.cat((clips, clips))
+
+
+def _with_and_without(clips: Tensor) -> Tensor:
+    return torch.cat((clips, torch.zeros_like(clips)))
