@@ -76,7 +76,7 @@ class Shared(NamedTuple):
     real: Tensor
     """float32 [B, T, 1]: 1 for a frame of the clip, 0 for one beyond its end."""
     rotation: tuple[Tensor, Tensor]
-    """Cosines and sines, float32 [T, 1, D / 2] each."""
+    """Cosines and sines, float32 [B, T, 1, D / 2] each."""
     visible: Tensor | None
     """bool [B, 1, T, T]: whether a frame (third) attends to another (last). None: to all."""
 
@@ -119,12 +119,12 @@ class Dit:
         """
         return self._from_condition(condition).float() + self._from_tokens(tokens)
 
-    def rotation(self, frames: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of the rotary positions, float32 [T, 1, D / 2] each."""
+    def rotation(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of rotary positions, int64 [B, T] -> float32 [B, T, 1, D / 2] each."""
         # Not the file's table: it would be blurred in a file of half precision.
-        width, device = self._dims.head_dim, self._to_mel.weight.device
-        rates = _THETA ** (-torch.arange(0, width, 2, device=device) / width)
-        angles = torch.arange(frames, device=device)[:, None, None] * rates
+        width = self._dims.head_dim
+        rates = _THETA ** (-torch.arange(0, width, 2, device=places.device) / width)
+        angles = places[..., None, None] * rates
         return angles.cos(), angles.sin()
 
     def time_embedding(self, times: Tensor) -> Tensor:

@@ -10,13 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.glm_tts.block_mask import block_limits, legacy_block_frames
 from engine.glm_tts.dims import FlowDims
 from engine.glm_tts.dit import Dit, Shared
 from engine.glm_tts.tensors import Weights
 from engine.glm_tts.token_branch import TokenBranch, tokens_of_frames
-
-__all__ = ["Flow", "FlowInput", "FlowOutput", "block_limits", "legacy_block_frames", "time_grid"]
 
 _FRAMES_PER_TOKEN = 2
 
@@ -36,6 +33,8 @@ class FlowInput(NamedTuple):
     """float32 [steps, Q, 80]: where the first Q frames are put before each step."""
     limits: Tensor | None = None
     """int64 [T], at least 1 each: frame i attends to those before limits[i]. None: to all."""
+    places: Tensor | None = None
+    """int64 [T]: where in the whole speech each frame stands. None: where it stands here."""
 
 
 class FlowOutput(NamedTuple):
@@ -97,11 +96,11 @@ class Flow:
         ]
 
     def _shared(self, batch: _Batch) -> Shared:
-        tokens = self._tokens(batch.tokens, batch.real)
+        tokens = self._tokens(batch.tokens, batch.places, batch.real)
         return Shared(
             inputs=self._dit.inputs(_with_and_without(batch.condition), _twice(tokens)),
             real=_twice(batch.real),
-            rotation=self._dit.rotation(batch.noise.shape[1]),
+            rotation=self._dit.rotation(_twice(batch.places)),
             visible=None if batch.visible is None else _twice(batch.visible),
         )
 
@@ -112,6 +111,8 @@ class _Batch(NamedTuple):
     lengths: list[int]
     tokens: Tensor
     """int64 [B, T], each frame's."""
+    places: Tensor
+    """int64 [B, T]."""
     condition: Tensor
     """float32 [B, T, 80]."""
     speakers: Tensor
@@ -133,6 +134,7 @@ class _Batch(NamedTuple):
         return cls(
             lengths=lengths,
             tokens=_frame_tokens(clips, frames),
+            places=_stacked(map(_places, clips), frames),
             condition=_stacked(map(_condition, clips), frames),
             speakers=torch.stack([clip.speaker for clip in clips]),
             noise=noise,
@@ -170,6 +172,12 @@ def _frame_tokens(clips: Sequence[FlowInput], frames: int) -> Tensor:
     places = _stacked((tokens_of_frames(*count) for count in counts), frames)
     tokens = _stacked((clip.tokens for clip in clips), max(tokens for tokens, _ in counts))
     return tokens.gather(1, places.to(tokens.device))
+
+
+def _places(clip: FlowInput) -> Tensor:
+    if clip.places is None:
+        return torch.arange(len(clip.noise), device=clip.noise.device)
+    return clip.places
 
 
 def _condition(clip: FlowInput) -> Tensor:

@@ -43,7 +43,8 @@ def normals(seeds: Tensor, purpose: Purpose, rows: Tensor, columns: int) -> Tens
     Returns:
         [B, R, columns] float32.
     """
-    first, second = _uniforms(seeds, purpose, rows, columns).unflatten(-1, (-1, 2)).unbind(-1)
+    uniforms = _uniforms(seeds, purpose, rows, columns)
+    first, second = uniforms[..., 0::2], uniforms[..., 1::2]
     radius = torch.sqrt(-2 * torch.log(first))
     angle = 2 * math.pi * second
     pairs = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), -1)

@@ -70,17 +70,18 @@ class TokenBranch:
         names = [f"{prefix}.text_blocks.{index}" for index in range(dims.conv_layers)]
         self._blocks = [_Block.of(weights, name) for name in names]
 
-    def __call__(self, tokens: Tensor, real: Tensor) -> Tensor:
+    def __call__(self, tokens: Tensor, places: Tensor, real: Tensor) -> Tensor:
         """Embed the tokens of a batch.
 
         Args:
             tokens: int64 [B, T], each frame's.
+            places: int64 [B, T], where each frame stands in the speech.
             real: float32 [B, T, 1]: 1 for a frame of the clip, 0 for one beyond its end.
         Returns:
             float32 [B, T, token width].
         """
-        places = torch.arange(tokens.shape[1], device=tokens.device).clamp(max=_POSITIONS - 1)
-        hidden = functional.embedding(tokens, self._embedding) + self._positions[places]
+        positions = self._positions[places.clamp(max=_POSITIONS - 1)]
+        hidden = functional.embedding(tokens, self._embedding) + positions
         for block in self._blocks:
             hidden = block(hidden, real)
         return hidden
