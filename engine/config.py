@@ -84,8 +84,10 @@ class GlmTtsOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens seen beyond a block, likewise."""
     left_context_tokens: int = 50
     """Tokens before a block that it is rendered with; 0: all of them, at quadratic cost."""
-    fade_s: float = 0.0
-    """Cross-fade between blocks, s."""
+    fade_s: float = 0.1
+    """Over which a block fades in where the one before has seen it already, s."""
+    max_silence_s: float = 3.0
+    """Silence after which a stretch of speech is ended; 0: never."""
     flow_mask: Literal["none", "blocks", "blocks-12hz"] = "none"
     """How far ahead a frame sees within what is rendered together: everything; by blocks; or by
     blocks counted as the model before this one did, 12.5 tokens and 86 frames a second."""

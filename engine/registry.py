@@ -14,13 +14,14 @@ from msgspec import Struct
 from engine.config import (
     ESPEAK_VOICES,
     EspeakOptions,
+    GlmTtsOptions,
     PocketsphinxOptions,
     WhisperOptions,
     WorkerConfig,
 )
 from engine.errors import LoadFailed
 from engine.protocol import Engine
-from engine.types import Task
+from engine.types import Device, Task
 
 
 class Plugin(Struct, frozen=True, kw_only=True):
@@ -38,11 +39,23 @@ class Plugin(Struct, frozen=True, kw_only=True):
     """What a person types to get them."""
     pull: str | None = None
     """`module:callable`; (name, on_progress) -> folder, for `rhapsode models pull`."""
+    device: Device = "cpu"
+    """Where it runs unless the settings say; "auto": on a GPU if there is one."""
     voices: dict[str, str] = {}
     """Voice names that it answers to, each with the voice in its own grammar."""
 
 
 PLUGINS: dict[str, Plugin] = {
+    "glm-tts": Plugin(
+        task="speech",
+        factory="engine.glm_tts.pipeline:GlmTts",
+        options=GlmTtsOptions,
+        requires=("torch", "torchaudio", "onnxruntime", "tiktoken", "wetext"),
+        install="pip install 'rhapsode[glm]'",
+        missing="engine.glm_tts.models:missing",
+        pull="engine.glm_tts.models:pull",
+        device="auto",
+    ),
     "espeak-ng": Plugin(
         task="speech",
         factory="engine.espeak.synthesizer:EspeakSynthesizer",

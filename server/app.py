@@ -41,7 +41,7 @@ from server.routes.voices import (
     import_voice,
     list_voices,
 )
-from server.settings import EngineSettings, Settings, task_of
+from server.settings import EngineSettings, Settings, devices_of, task_of
 from voices.opening import default_cache, default_place, open_consents, open_voices
 
 
@@ -140,7 +140,7 @@ def _worker_configs(name: str, engine: EngineSettings) -> list[WorkerConfig]:
     features_dir = str(default_cache(os.environ) / "features")
     return [
         WorkerConfig(engine=name, device=device, options=engine.options, features_dir=features_dir)
-        for device in engine.devices
+        for device in devices_of(name, engine)
     ]
 
 

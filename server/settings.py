@@ -68,15 +68,15 @@ class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     enabled: bool = True
     task: Task | None = None
     """What an engine that is not ours is for."""
-    devices: tuple[str, ...] = ("cpu",)
-    """A worker process each."""
+    devices: tuple[str, ...] | None = None
+    """A worker process each: "cpu", "cuda:0", ... None: one, where the engine runs best."""
     options: dict[str, OptionValue] = {}
     """The plug-in's own options: see engine/config.py."""
     voices: dict[str, str] = {}
     """Voice name -> the engine's voice; adds rows to the plug-in's own table, or replaces them."""
 
     def __post_init__(self) -> None:
-        if not self.devices:
+        if self.devices is not None and not self.devices:
             raise ValueError("devices must name at least one")
 
 
@@ -141,6 +141,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def task_of(name: str, engine: EngineSettings) -> Task:
     return PLUGINS[name].task if name in PLUGINS else engine.task or "speech"
+
+
+def devices_of(name: str, engine: EngineSettings) -> tuple[str, ...]:
+    """Where its workers run."""
+    return engine.devices or (PLUGINS[name].device if name in PLUGINS else "cpu",)
 
 
 def _check_engine(name: str, engine: EngineSettings) -> None:

@@ -38,9 +38,14 @@ def provenance(module: str) -> dict[str, object]:
         },
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": packages(*PACKAGES),
         "load_before": os.getloadavg()[0],
     }
+
+
+def packages(*names: str) -> dict[str, str | None]:
+    """Their versions; None for one that is not installed."""
+    return {name: _version(name) for name in names}
 
 
 def _commit() -> str | None:

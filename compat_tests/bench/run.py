@@ -13,12 +13,14 @@ Figures: TypeAlias = dict[str, Any]
 
 
 @contextlib.contextmanager
-def own_server(env: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
+def own_server(
+    env: Mapping[str, str] | None = None, within_s: float = 30.0
+) -> Iterator[ServerProcess]:
     """A server that is ready, and is stopped afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         server = ServerProcess(Path(folder) / "log", env)
         try:
-            server.wait_until_ready()
+            server.wait_until_ready(within_s)
             yield server
         finally:
             server.stop()

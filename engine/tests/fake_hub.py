@@ -13,10 +13,11 @@ COMMIT = "0123abc"
 
 
 class FakeHub(ThreadingHTTPServer):
-    """One repository. Files are sent from another path, as the hub sends large ones.
+    """One repository or more. Files are sent from another path, as the hub sends large ones.
 
     Attributes:
-        files: Content by name.
+        files: Content by name, of the first repository.
+        others: The same of each further one; no name twice.
         cut_after: Bytes of a file after which each connection is lost; None: never.
         honours_range: False sends a file from its start whatever is asked for.
         damages: Whether large files arrive changed.
@@ -27,6 +28,7 @@ class FakeHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repository = repository
         self.files = files
+        self.others: dict[str, dict[str, bytes]] = {}
         self.cut_after: int | None = None
         self.honours_range = True
         self.damages = False
@@ -35,6 +37,10 @@ class FakeHub(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def repositories(self) -> dict[str, dict[str, bytes]]:
+        return {self.repository: self.files, **self.others}
 
     def ranges(self) -> list[str]:
         """The Range headers of the requests that had one and reached a file."""
@@ -63,21 +69,23 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         hub = self.server
         hub.requests.append((self.path, dict(self.headers)))
-        resolved = f"/{hub.repository}/resolve/{COMMIT}/"
-        if self.path == f"/api/models/{hub.repository}?blobs=true":
-            self._send(200, json.dumps(_listing(hub.files)).encode())
-        elif self.path.startswith(resolved):
-            self.send_response(302)
-            self.send_header("Location", "/storage/" + self.path.removeprefix(resolved))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-        elif self.path.startswith("/storage/"):
+        for repository, files in hub.repositories.items():
+            if self.path == f"/api/models/{repository}?blobs=true":
+                self._send(200, json.dumps(_listing(files)).encode())
+                return
+            if self.path.startswith(resolved := f"/{repository}/resolve/{COMMIT}/"):
+                self.send_response(302)
+                self.send_header("Location", "/storage/" + self.path.removeprefix(resolved))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+        if self.path.startswith("/storage/"):
             self._send_file(hub, self.path.removeprefix("/storage/"))
         else:
             self._send(404, b"{}")
 
     def _send_file(self, hub: FakeHub, name: str) -> None:
-        content = hub.files[name]
+        (content,) = (files[name] for files in hub.repositories.values() if name in files)
         if hub.damages and _is_large(name):
             content = content[::-1]
         asked = self.headers.get("Range")
@@ -98,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _is_large(name: str) -> bool:
-    return name.endswith(".bin")
+    return name.endswith((".bin", ".safetensors", ".pt", ".onnx"))
 
 
 def _listing(files: dict[str, bytes]) -> dict[str, object]:

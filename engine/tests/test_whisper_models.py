@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from faster_whisper import utils
 
+from engine import hub as hub_client
 from engine.config import WhisperOptions
 from engine.errors import LoadFailed
+from engine.hub import models_folder
 from engine.tests.fake_hub import COMMIT, FakeHub, running_hub
-from engine.whisper import hub as hub_client
 from engine.whisper import models
-from engine.whisper.models import REPOSITORIES, chosen, find_model, missing, models_folder, pull
+from engine.whisper.models import REPOSITORIES, chosen, find_model, missing, pull
 
 FILES = {
     "model.bin": bytes(range(256)) * 4000,

@@ -5,14 +5,13 @@ Light: it may be imported where no model runs. Nothing here loads one.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from engine import hub
 from engine.config import WhisperOptions
 from engine.errors import LoadFailed
-from engine.whisper import hub
 
 REPOSITORIES = {
     "tiny": "Systran/faster-whisper-tiny",
@@ -70,7 +69,7 @@ _FILES = {"config.json", "preprocessor_config.json"}.union(*_MODEL_FILES.values(
 def find_model(model: str) -> Path | None:
     """The folder of a model that is whole, if there is one.
 
-    Looked for as a local folder, in `models_folder`, then in the Hugging Face cache.
+    Looked for as a local folder, in `hub.models_folder`, then in the Hugging Face cache.
 
     Args:
         model: A name, a repository or a folder.
@@ -105,7 +104,7 @@ def missing(options: WhisperOptions) -> str | None:
 
 
 def pull(name: str, on_progress: Callable[[int, int], None]) -> Path:
-    """Fetch a model into `models_folder`, unless it is on this machine.
+    """Fetch a model into `hub.models_folder`, unless it is on this machine.
 
     Goes on where an earlier attempt stopped. The folder appears when all of it is there and
     checked. Blocks.
@@ -123,7 +122,7 @@ def pull(name: str, on_progress: Callable[[int, int], None]) -> Path:
     snapshot = hub.snapshot(source, _FILES)
     if _lacking(names := {file.name for file in snapshot.files}):
         raise LoadFailed(_no_model(name, names))
-    folder = models_folder() / _flat(source)
+    folder = hub.folder_of(source)
     hub.fetch(snapshot, folder, on_progress)
     return folder
 
@@ -134,30 +133,10 @@ def repository(name: str) -> str | None:
     return name if is_one else REPOSITORIES.get(name)
 
 
-def models_folder() -> Path:
-    """Where `pull` puts models: in the user's data folder."""
-    return _base_folder("XDG_DATA_HOME", "~/.local/share") / "rhapsode" / "models"
-
-
 def _candidates(model: str) -> Iterator[Path]:
     yield Path(model).expanduser()
     if (name := repository(model)) is not None:
-        yield models_folder() / _flat(name)
-        snapshots = (_hub_cache() / f"models--{_flat(name)}").glob("snapshots/*")
-        yield from sorted(snapshots, key=lambda folder: folder.stat().st_mtime, reverse=True)
-
-
-def _flat(repository: str) -> str:
-    return repository.replace("/", "--")
-
-
-def _hub_cache() -> Path:
-    home = _base_folder("XDG_CACHE_HOME", "~/.cache") / "huggingface"
-    return _base_folder("HF_HUB_CACHE", str(_base_folder("HF_HOME", str(home)) / "hub"))
-
-
-def _base_folder(variable: str, default: str) -> Path:
-    return Path(os.environ.get(variable) or default).expanduser()
+        yield from hub.folders(name)
 
 
 def _names(folder: Path) -> set[str]:

@@ -11,7 +11,7 @@ WEB = {"litestar", "uvicorn", "starlette", "httpx"}
 HEAVY = {"torch", "torchaudio", "faster_whisper", "espeakng_loader", "pocketsphinx"}
 CONTRACT = {
     f"engine.{name}"
-    for name in ("protocol", "types", "errors", "config", "registry", "text", "features")
+    for name in ("protocol", "types", "errors", "config", "registry", "text", "features", "hub")
 }
 
 

@@ -1,7 +1,8 @@
 """Fetches files of a repository on the Hugging Face hub: resumable, checked, all or nothing.
 
 huggingface_hub does not do it: it checks no digests, tries a silent hub again and again, and has
-changed its HTTP client from one major version to the next.
+changed its HTTP client from one major version to the next. Where a repository may lie on this
+machine is told here too. Light: it may be imported where no model runs.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing, contextmanager
+from fnmatch import fnmatchcase
 from http.client import HTTPException, HTTPResponse
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -40,6 +42,7 @@ class RemoteFile(Struct, frozen=True):
     """A file of a repository."""
 
     name: str
+    """With its folders, "/" between them."""
     size: int
     """Bytes."""
     digest: str
@@ -53,6 +56,11 @@ class Snapshot(Struct, frozen=True):
     repository: str
     commit: str
     files: tuple[RemoteFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
 
 
 class _LargeFile(Struct, frozen=True):
@@ -71,12 +79,29 @@ class _ModelInfo(Struct, frozen=True):
     siblings: tuple[_Sibling, ...]
 
 
+def models_folder() -> Path:
+    """Where models are fetched to: in the user's data folder."""
+    return _base_folder("XDG_DATA_HOME", "~/.local/share") / "rhapsode" / "models"
+
+
+def folder_of(repository: str) -> Path:
+    """Where a repository's files are fetched to, below `models_folder`."""
+    return models_folder() / _flat(repository)
+
+
+def folders(repository: str) -> Iterator[Path]:
+    """Where a repository's files may lie: our own folder, then the hub's cache, newest first."""
+    yield folder_of(repository)
+    snapshots = (_hub_cache() / f"models--{_flat(repository)}").glob("snapshots/*")
+    yield from sorted(snapshots, key=lambda folder: folder.stat().st_mtime, reverse=True)
+
+
 def snapshot(repository: str, names: Collection[str]) -> Snapshot:
     """The files of these names in a repository's newest commit, as far as it has them.
 
     Args:
         repository: "owner/name".
-        names: At its top.
+        names: From its top, "/" between folders; "*" stands for anything.
     Raises:
         LoadFailed: there is no such repository, or no answer.
     """
@@ -94,7 +119,7 @@ def snapshot(repository: str, names: Collection[str]) -> Snapshot:
             is_large=each.lfs is not None,
         )
         for each in info.siblings
-        if each.rfilename in names
+        if _is_wanted(each.rfilename, names)
     )
     return Snapshot(repository, info.sha, files)
 
@@ -125,14 +150,14 @@ def fetch(source: Snapshot, folder: Path, on_progress: OnProgress) -> None:
 
 
 def _fetch_files(source: Snapshot, part: Path, on_progress: OnProgress) -> None:
-    total = sum(file.size for file in source.files)
     done = 0
     for file in source.files:
         path = part / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
         # Closed at once if on_progress raises: its file must not be written to later.
         with closing(_fetch_file(source, file, path)) as sizes:
             for size in sizes:
-                on_progress(done + size, total)
+                on_progress(done + size, source.size)
         if _digest(file, path) != file.digest:
             path.unlink()
             raise LoadFailed(f"{file.name} of {source.repository} arrived damaged: try again")
@@ -197,6 +222,26 @@ def _open(repository: str, path: str, offset: int = 0) -> HTTPResponse:
         reason = exc.reason if isinstance(exc, URLError) else exc
         raise LoadFailed(f"cannot reach {_endpoint()}: {reason}") from exc
     return response
+
+
+def _is_wanted(name: str, patterns: Collection[str]) -> bool:
+    """It fits one of the patterns, and leads nowhere outside the folder."""
+    if ".." in PurePosixPath(name).parts:
+        return False
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _flat(repository: str) -> str:
+    return repository.replace("/", "--")
+
+
+def _hub_cache() -> Path:
+    home = _base_folder("XDG_CACHE_HOME", "~/.cache") / "huggingface"
+    return _base_folder("HF_HUB_CACHE", str(_base_folder("HF_HOME", str(home)) / "hub"))
+
+
+def _base_folder(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable) or default).expanduser()
 
 
 def _endpoint() -> str:

@@ -1,0 +1,99 @@
+"""One request on its way through the model. Worker's loop only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from engine.glm_tts.decoder import DecodeParams
+from engine.glm_tts.guards import SilenceRun
+from engine.glm_tts.history import History
+from engine.glm_tts.presets import Preset
+from engine.glm_tts.stream import MelStream, Voice
+from engine.glm_tts.vocoder import VocoderState
+from engine.types import Job
+
+
+class Piece:
+    """A stretch of the text, spoken in one go: its tokens, its mel and its sound.
+
+    Attributes:
+        text_ids: What is spoken.
+        params: How its tokens are drawn.
+        tokens: Speech tokens so far.
+        has_ended: No token will follow.
+        mel: Tokens to mel.
+        sound: The vocoder's state.
+    """
+
+    def __init__(
+        self,
+        text_ids: Sequence[int],
+        params: DecodeParams,
+        mel: MelStream,
+        sound: VocoderState,
+    ) -> None:
+        self.text_ids = text_ids
+        self.params = params
+        self.tokens: list[int] = []
+        self.has_ended = False
+        self.mel = mel
+        self.sound = sound
+
+    @property
+    def is_full(self) -> bool:
+        """It has as many tokens as its text can need."""
+        return len(self.tokens) >= self.params.max_tokens
+
+    @property
+    def has_block(self) -> bool:
+        """There is something to render."""
+        return self.has_ended or len(self.tokens) >= self.mel.wanted()
+
+    def on(self, device: torch.device) -> Tensor:
+        """Its speech tokens, int64 [n]."""
+        return torch.tensor(self.tokens, dtype=torch.int64, device=device)
+
+
+class GlmTtsJob(Job):
+    """Stages: "admit" (waits for a slot), "prefill", "decode", "render".
+
+    Attributes:
+        texts: Ids of the pieces that were not begun yet.
+        piece: The one that is spoken.
+        slot: Its place in the decoder.
+    """
+
+    def __init__(
+        self,
+        job_id: int,
+        texts: list[list[int]],
+        voice: Voice,
+        history: History,
+        preset: Preset,
+        seed: int,
+        silence: SilenceRun,
+    ) -> None:
+        super().__init__(job_id, "admit")
+        self.texts = texts
+        self.voice = voice
+        self.history = history
+        self.preset = preset
+        self.silence = silence
+        self.piece: Piece | None = None
+        self.slot: int | None = None
+        self._seed = seed
+        self._begun = 0
+
+    @property
+    def current(self) -> Piece:
+        assert self.piece is not None, "no piece was begun"
+        return self.piece
+
+    def next_seed(self) -> int:
+        """Of the next piece: pieces share no noise. Below 2**63."""
+        seed = self._seed + (self._begun << 32)
+        self._begun += 1
+        return seed
