@@ -29,7 +29,6 @@ TEXT = "The harbour was quiet tonight, and one lamp still burned over the old do
 TOKENS_PER_S = 25
 ENGINE = "glm-tts"
 LOAD_S = 300.0
-WARM_UP = 3
 
 
 def settings(options: argparse.Namespace, text: str) -> str:
@@ -84,10 +83,10 @@ def audio_s(answer: Timed) -> float:
     return len(answer.body) / PCM_BYTES_PER_S
 
 
-def one_at_a_time(base_url: str, text: str, calls: int) -> Figures:
+def one_at_a_time(base_url: str, text: str, calls: int, warm_up: int) -> Figures:
     """TTFA and RTF of one stream, warm. What a seed gives is the same each time."""
     with contextlib.closing(Caller(base_url)) as caller:
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             caller.speak(speech(text))
         answers = [caller.speak(speech(text)) for _ in range(calls)]
     wall_s = statistics.median(answer.total_s for answer in answers)
@@ -139,8 +138,10 @@ def measure(server: ServerProcess, options: argparse.Namespace) -> Figures:
         if model["id"] == ENGINE
     ]
     figures["engine"] = model["description"]
-    figures["one"] = one_at_a_time(base_url, TEXT, options.calls)
-    figures["one_long"] = one_at_a_time(base_url, " ".join([TEXT] * 6), max(1, options.calls // 5))
+    figures["one"] = one_at_a_time(base_url, TEXT, options.calls, 3)
+    if options.long:
+        text = " ".join([TEXT] * options.long)
+        figures["one_long"] = one_at_a_time(base_url, text, max(1, options.calls // 5), 1)
     for streams in options.streams:
         all_at_once(base_url, TEXT, streams)
         figures[f"crowd_{streams}"] = all_at_once(base_url, TEXT, streams)
@@ -156,6 +157,7 @@ def main() -> None:
     parser.add_argument("--size", default="true", choices=("true", "tiny"))
     parser.add_argument("--seconds", type=float, default=10.0, help="of a clip")
     parser.add_argument("--calls", type=int, default=20, help="calls one after the other")
+    parser.add_argument("--long", type=int, default=6, help="clips' texts in the long one")
     parser.add_argument("--streams", type=int, nargs="*", default=[8, 32, 64], help="calls at once")
     options = parser.parse_args()
     facts = provenance("compat_tests.bench.glm")
