@@ -13,10 +13,19 @@ import tempfile
 from collections import OrderedDict
 from pathlib import Path
 
+from msgspec import Struct
+
 from engine.config import WorkerConfig
 from engine.types import EngineInfo, PromptFeatures
 
 logger = logging.getLogger(__name__)
+
+
+class _Held(Struct, frozen=True):
+    """Features in memory."""
+
+    features: PromptFeatures
+    is_on_disk: bool
 
 
 class FeatureStore:
@@ -33,7 +42,7 @@ class FeatureStore:
         self._identity = {"engine": engine, "revision": revision}
         self._memory_bytes = memory_bytes
         self._folder = folder
-        self._loaded: OrderedDict[str, PromptFeatures] = OrderedDict()
+        self._loaded: OrderedDict[str, _Held] = OrderedDict()
 
     @classmethod
     def of_worker(cls, config: WorkerConfig, info: EngineInfo) -> FeatureStore:
@@ -43,29 +52,36 @@ class FeatureStore:
 
     def get(self, digest: str) -> PromptFeatures | None:
         """From memory, else from disk; None if neither has them, or the file is damaged."""
-        features = self._loaded.get(digest) or self._read(digest)
-        if features is not None:
-            self._keep(digest, features)
-        return features
+        held = self._loaded.get(digest) or self._read(digest)
+        if held is None:
+            return None
+        self._keep(digest, held)
+        return held.features
 
-    def put(self, digest: str, features: PromptFeatures) -> None:
+    def put(self, digest: str, features: PromptFeatures, *, is_temporary: bool = False) -> None:
         """Keep them.
 
+        Args:
+            digest: Of the prompt.
+            features: Of the same prompt, the same each time.
+            is_temporary: Not on disk. Another `put` that does not say so takes them there.
         Raises:
             OSError: the disk will not take them. They are in memory all the same.
         """
-        self._keep(digest, features)
-        if self._folder is not None:
+        is_on_disk = digest in self._loaded and self._loaded[digest].is_on_disk
+        self._keep(digest, _Held(features, is_on_disk))
+        if not (is_temporary or is_on_disk or self._folder is None):
             self._write(self._path(self._folder, digest), digest, features)
+            self._keep(digest, _Held(features, is_on_disk=True))
 
-    def _keep(self, digest: str, features: PromptFeatures) -> None:
-        self._loaded[digest] = features
+    def _keep(self, digest: str, held: _Held) -> None:
+        self._loaded[digest] = held
         self._loaded.move_to_end(digest)
         while len(self._loaded) > 1 and self._held_bytes() > self._memory_bytes:
             self._loaded.popitem(last=False)
 
     def _held_bytes(self) -> int:
-        return sum(features.nbytes for features in self._loaded.values())
+        return sum(held.features.nbytes for held in self._loaded.values())
 
     def _path(self, folder: Path, digest: str) -> Path:
         """Hashed: neither a digest nor a revision from outside can name another file."""
@@ -87,7 +103,7 @@ class FeatureStore:
         finally:
             Path(part).unlink(missing_ok=True)
 
-    def _read(self, digest: str) -> PromptFeatures | None:
+    def _read(self, digest: str) -> _Held | None:
         if self._folder is None or not (path := self._path(self._folder, digest)).is_file():
             return None
         from safetensors import SafetensorError, safe_open
@@ -96,7 +112,8 @@ class FeatureStore:
             with safe_open(path, framework="numpy") as file:
                 if file.metadata() != {**self._identity, "digest": digest}:
                     raise SafetensorError("the header is another's")
-                return PromptFeatures({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return _Held(PromptFeatures(arrays), is_on_disk=True)
         except SafetensorError as exc:
             # They can be computed again.
             logger.warning("event=features_damaged file=%s reason=%s", path.name, exc)

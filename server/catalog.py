@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from engine.errors import WorkerUnavailable
 from engine.protocol import EngineFace, SpeechEngine, TranscriptionEngine
 from engine.registry import PLUGINS
-from engine.types import EngineInfo
+from engine.types import EngineInfo, SynthesisRequest
 from server.errors import ApiError
 from server.schemas.catalog import Model
 from server.schemas.voices import Voice
@@ -114,6 +115,7 @@ class Catalog:
             clones_voices=info.clones_voices if info else None,
             embedded=info.is_embedded if info else None,
             accurate=info.is_accurate if info else None,
+            honours=tuple(sorted(info.honours)) if info else None,
             description=engine.status.error or (info.description if info else ""),
         )
 
@@ -166,3 +168,16 @@ def engine_headers(info: EngineInfo) -> dict[str, str]:
     if not info.is_accurate:
         headers["x-rhapsode-accuracy"] = "low"
     return headers
+
+
+def ignored_headers(request: SynthesisRequest, info: EngineInfo) -> dict[str, str]:
+    """Which of the fields that were given have no effect on this engine."""
+    given = {
+        "seed": request.seed,
+        "instructions": request.instructions,
+        **asdict(request.sampling),
+    }
+    ignored = [
+        name for name, value in given.items() if value is not None and name not in info.honours
+    ]
+    return {"x-rhapsode-ignored": ", ".join(ignored)} if ignored else {}

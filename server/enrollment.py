@@ -1,53 +1,39 @@
-"""From an uploaded recording to a stored voice: decode, check, get its text, keep, warm."""
+"""From a recording to a voice: decode, check, get its text; then keep and warm it, or lend it."""
 
 from __future__ import annotations
 
 import asyncio
 import difflib
+import hashlib
 import logging
-from collections.abc import AsyncGenerator
 from functools import partial
+from io import BytesIO
 from typing import BinaryIO
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from engine.errors import EngineError, WorkerUnavailable
+from engine.errors import EngineError
 from engine.protocol import SpeechEngine
-from engine.types import Samples, Segment, TranscribeOptions, TranscriptInfo
-from server.audio.decode import DecodeError, DecodeLimits, decode_clip
-from server.audio.shaper import Shaper
+from server.borrowed import BorrowedVoice, RecentVoices, prompt_digest, recording_of
 from server.catalog import Catalog
 from server.errors import ApiError
-from server.languages import language_code
 from server.library import VoiceLibrary
+from server.prompts import PromptReader
 from voices.errors import VoiceError
+from voices.names import check_text
 from voices.profile import CheckedPrompt, VoiceDraft, VoiceProfile
-from voices.prompt_check import check_prompt
 
 logger = logging.getLogger(__name__)
 
-
-_LIMITS = DecodeLimits(max_duration_s=130.0)
-"""A little more than the prompt check listens to: it says better what is wrong."""
+_RECENT_BYTES = 64 << 20
+"""Of samples: some 70 prompts of 10 s."""
 
 _AGREEMENT_MIN = 0.5
 """Below this share of common letters, a given text is probably of another recording."""
 
 
-class Heard(Struct, frozen=True):
-    """What a recogniser makes of a prompt."""
-
-    text: str
-    language: str | None
-    engine: str
-    confidence: float | None
-    """Mean probability of its words, 0 to 1."""
-    is_reliable: bool
-
-
 class Enroller:
-    """Takes voices in. Event loop only.
+    """Takes voices in, to be kept or for one request. Event loop only.
 
     Args:
         library: Where they are kept.
@@ -57,6 +43,8 @@ class Enroller:
     def __init__(self, library: VoiceLibrary, catalog: Catalog) -> None:
         self._library = library
         self._catalog = catalog
+        self._reader = PromptReader(library, catalog)
+        self._recent = RecentVoices(_RECENT_BYTES)
         self._warming: set[asyncio.Task[None]] = set()
 
     async def enrol(
@@ -70,21 +58,54 @@ class Enroller:
             may_transcribe: Whether it may be.
             request_id: For the log.
         Raises:
-            ApiError: 400, there is no text and there may be no transcript.
-            DecodeError, VoiceError, EngineError: as they say.
+            ApiError: 400, not a prompt; or there is no text and there may be no transcript.
+            VoiceError, EngineError: as they say.
         """
         if draft.prompt_text is None and not may_transcribe:
             message = "prompt_text is needed when it may not be transcribed"
             raise ApiError(400, message, param="prompt_text", code="missing_required_parameter")
-        try:
-            samples, sample_rate = await self._library.run(partial(decode_clip, file, _LIMITS))
-        except DecodeError as exc:
-            raise ApiError(400, str(exc), param="audio_sample", code="invalid_value") from exc
-        prompt = await self._library.run(partial(check_prompt, samples, sample_rate))
+        prompt = await self._reader.read(file, "audio_sample")
         draft, prompt = await self._with_text(draft, prompt, request_id)
         voice = await self._library.run(partial(self._library.voices.add, draft, prompt))
         self.warm(voice, request_id)
         return voice
+
+    async def borrow(
+        self,
+        audio: str,
+        text: str | None,
+        *,
+        max_bytes: int,
+        needs_text: bool,
+        request_id: str,
+    ) -> BorrowedVoice:
+        """A voice for one request: nothing of it is stored. The last ones are remembered.
+
+        Args:
+            audio: The recording as a data URL, or base64.
+            text: What is said in it; taken at its word.
+            max_bytes: Of the recording.
+            needs_text: Whether to transcribe it if there is no text.
+            request_id: For the log.
+        Raises:
+            ApiError: 400, not a prompt, or without words; 413, too large.
+            BadText, EngineError: as they say.
+        """
+        if text is not None:
+            check_text(text, "ref_text")
+        recording = await self._library.run(partial(recording_of, audio, max_bytes))
+        key = await self._library.run(lambda: hashlib.sha256(recording).digest())
+        voice = self._recent.get(key) or await self._read(recording)
+        is_heard = text is None and needs_text
+        if is_heard and voice.text is None:
+            heard = await self._reader.transcribe(voice.prompt, None, request_id, "ref_text")
+            voice = replace(voice, text=heard.text, language=heard.language)
+        self._recent.put(key, voice)
+        return voice if is_heard else replace(voice, text=text, language=None)
+
+    async def _read(self, recording: bytes) -> BorrowedVoice:
+        prompt = await self._reader.read(BytesIO(recording), "ref_audio")
+        return BorrowedVoice(prompt, await self._library.run(partial(prompt_digest, prompt)))
 
     def warm(self, voice: VoiceProfile, request_id: str) -> None:
         """Have cloning engines compute the features of a voice, while nobody waits."""
@@ -114,10 +135,7 @@ class Enroller:
     ) -> tuple[VoiceDraft, CheckedPrompt]:
         """The draft with its text, from whoever gave it; the report with what is wrong with it."""
         if draft.prompt_text is None:
-            heard = await self._hear(prompt, draft.language, request_id)
-            if not heard.text:
-                message = "no words were understood in the recording: send prompt_text with it"
-                raise ApiError(400, message, param="prompt_text", code="invalid_value")
+            heard = await self._reader.transcribe(prompt, draft.language, request_id, "prompt_text")
             transcribed = replace(
                 draft,
                 prompt_text=heard.text,
@@ -138,39 +156,11 @@ class Enroller:
     ) -> bool:
         """Whether a recogniser that can be trusted hears something quite different."""
         try:
-            heard = await self._hear(prompt, language, request_id, only_reliable=True)
+            heard = await self._reader.hear(prompt, language, request_id, only_reliable=True)
         except EngineError:
             # Not in this language, or none that can be trusted: nobody can tell.
             return False
         return bool(heard.text) and _agreement(text, heard.text) < _AGREEMENT_MIN
-
-    async def _hear(
-        self,
-        prompt: CheckedPrompt,
-        language: str | None,
-        request_id: str,
-        *,
-        only_reliable: bool = False,
-    ) -> Heard:
-        engine = self._catalog.preferred_transcriber()
-        info = await engine.ready()
-        if only_reliable and not info.is_accurate:
-            raise WorkerUnavailable("no accurate recogniser", retry_after_s=1.0)
-        shaper = Shaper(prompt.sample_rate, info.sample_rate)
-        options = TranscribeOptions(
-            language=language_code(language) if language else None, with_words=True
-        )
-        sound = _blocks(shaper.push(prompt.samples), shaper.flush())
-        parts = [part async for part in engine.transcribe(sound, options, request_id)]
-        segments = [part for part in parts if isinstance(part, Segment)]
-        words = [word.probability for segment in segments for word in segment.words]
-        return Heard(
-            text="".join(segment.text for segment in segments).strip(),
-            language=next((p.language for p in parts if isinstance(p, TranscriptInfo)), None),
-            engine=info.name,
-            confidence=round(sum(words) / len(words), 3) if words else None,
-            is_reliable=info.is_accurate,
-        )
 
 
 _MISMATCH = (
@@ -190,9 +180,3 @@ def _agreement(one: str, other: str) -> float:
     """Share of letters in common and in order, 0 to 1; punctuation, case and spaces aside."""
     left, right = ("".join(filter(str.isalnum, text.casefold())) for text in (one, other))
     return difflib.SequenceMatcher(None, left, right, autojunk=False).ratio()
-
-
-async def _blocks(*parts: Samples) -> AsyncGenerator[Samples, None]:
-    for part in parts:
-        if len(part):
-            yield part

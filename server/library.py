@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.types import EngineInfo, PromptRef, VoicePrompt, VoiceStyle
 from server.catalog import Catalog
@@ -17,20 +18,25 @@ from voices.builtin import builtin_samples, builtin_voices
 from voices.consent import ConsentStore
 from voices.errors import VoiceNotFound
 from voices.profile import VoiceProfile
+from voices.prosody import Prosody
 from voices.store import VoiceStore
 
 T = TypeVar("T")
 
 
 class SpeakingVoice(Struct, frozen=True, kw_only=True):
-    """What a voice's name comes down to for one engine."""
+    """What a voice comes down to for one engine."""
 
     engine_voice: str | None = None
     """In the engine's own grammar."""
     profile: VoiceProfile | None = None
-    """Somebody's voice: cloned, or followed as far as the engine can."""
+    """Of a stored voice."""
+    language: str | None = None
+    """BCP 47, of the recording."""
     prompt: PromptRef | None = None
     style: VoiceStyle | None = None
+    how: Literal["cloned", "followed", "ignored"] | None = None
+    """Done to somebody's voice; "followed": in pitch and pace. None: it is an engine's own."""
 
 
 class VoiceLibrary:
@@ -70,9 +76,9 @@ class VoiceLibrary:
         meant = self._catalog.engine_voice(engine, name)
         keys = tuple(dict.fromkeys((name, meant)))
         if (profile := await self.run(partial(self._find, keys, owner))) is not None:
-            return _speaking(profile, info)
+            return _stored(profile, info)
         if info.clones_voices and (builtin := builtin_voices().get(meant)) is not None:
-            return _speaking(builtin, info)
+            return _stored(builtin, info)
         return SpeakingVoice(engine_voice=meant)
 
     async def prompt_of(self, voice: VoiceProfile) -> VoicePrompt:
@@ -99,22 +105,28 @@ class VoiceLibrary:
         return None
 
 
-def _speaking(profile: VoiceProfile, info: EngineInfo) -> SpeakingVoice:
+def recorded_voice(
+    prompt: PromptRef, prosody: Prosody, language: str | None, info: EngineInfo
+) -> SpeakingVoice:
+    """A recorded voice as an engine speaks with it: cloned, or else followed as far as it can."""
     if info.clones_voices:
-        prompt = PromptRef(profile.sample_digest, profile.prompt_text or "")
-        return SpeakingVoice(profile=profile, prompt=prompt)
-    prosody = profile.report.prosody
+        return SpeakingVoice(language=language, prompt=prompt, how="cloned")
+    if "style" not in info.honours:
+        return SpeakingVoice(language=language, how="ignored")
     style = VoiceStyle(
         pitch_hz=prosody.pitch_hz,
         pitch_span_semitones=prosody.pitch_span_semitones,
         syllables_per_s=prosody.syllables_per_s,
     )
-    return SpeakingVoice(profile=profile, style=style if "style" in info.honours else None)
+    return SpeakingVoice(language=language, style=style, how="followed")
 
 
-def voice_headers(voice: SpeakingVoice, info: EngineInfo) -> dict[str, str]:
-    """How somebody's voice is spoken with: "cloned", "followed" in pitch and pace, or "ignored"."""
-    if voice.profile is None:
-        return {}
-    how = "followed" if voice.style else "ignored"
-    return {"x-rhapsode-voice": "cloned" if info.clones_voices else how}
+def _stored(profile: VoiceProfile, info: EngineInfo) -> SpeakingVoice:
+    prompt = PromptRef(profile.sample_digest, profile.prompt_text or "")
+    voice = recorded_voice(prompt, profile.report.prosody, profile.language, info)
+    return replace(voice, profile=profile)
+
+
+def voice_headers(voice: SpeakingVoice) -> dict[str, str]:
+    """How somebody's voice is spoken with; nothing of an engine's own."""
+    return {"x-rhapsode-voice": voice.how} if voice.how else {}

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from engine.errors import EngineFault
-from engine.types import EngineInfo, PcmChunk, SynthesisRequest, Word
+from engine.types import EngineInfo, PcmChunk, Sampling, SynthesisRequest, Word
 from server.audio.encoder import create_encoder, encode_whole
 from server.audio.formats import DEFAULT_SAMPLE_RATE, FORMATS, ResponseFormat
 from server.audio.shaper import Shaper
@@ -49,6 +49,8 @@ class SpeechPlan(Struct, frozen=True, kw_only=True):
     response_format: ResponseFormat
     sample_rate: int
     """Hz, of the answer."""
+    with_words: bool = False
+    """Events tell the words' times."""
 
     @property
     def media_type(self) -> str:
@@ -84,9 +86,15 @@ def plan_speech(
         request=SynthesisRequest(
             text=body.input,
             voice=voice.engine_voice,
-            language=body.language or (voice.profile.language if voice.profile else None),
+            language=body.language or voice.language,
             speed=engine_speed,
             seed=body.seed,
+            sampling=Sampling(
+                strategy=body.strategy or body.sampling_strategy,
+                temperature=body.temperature,
+                top_p=body.top_p,
+                top_k=body.top_k,
+            ),
             instructions=body.instructions,
             style=voice.style,
             prompt=voice.prompt,
@@ -95,6 +103,7 @@ def plan_speech(
         tempo=speed / engine_speed,
         response_format=response_format,
         sample_rate=sample_rate,
+        with_words=bool(body.timestamp_granularities),
     )
 
 
@@ -140,18 +149,14 @@ async def as_bytes(
 
 
 async def as_events(
-    encoded: AsyncGenerator[EncodedChunk, None],
-    meter: SpeechMeter,
-    body: SpeechRequest,
-    tempo: float,
+    encoded: AsyncGenerator[EncodedChunk, None], meter: SpeechMeter, plan: SpeechPlan
 ) -> AsyncGenerator[bytes, None]:
     """The stream as server-sent events; a failure is one too, and breaks the stream off."""
-    with_words = bool(body.timestamp_granularities)
     async with aclosing(encoded):
         try:
             async for chunk in encoded:
-                if with_words and chunk.words:
-                    yield sse(_word_times(chunk.words, tempo))
+                if plan.with_words and chunk.words:
+                    yield sse(_word_times(chunk.words, plan.tempo))
                 if chunk.data:
                     meter.sent(chunk.data)
                     yield sse(AudioDelta(b64encode(chunk.data).decode()))
@@ -160,7 +165,7 @@ async def as_events(
             if meter.has_sent:
                 yield sse(SpeechErrorEvent(detail_of(as_api_error(exc))))
             raise
-    yield sse(AudioDone(_usage(body.input, meter.audio_s / tempo)))
+    yield sse(AudioDone(_usage(plan.request.text, meter.audio_s / plan.tempo)))
 
 
 def _check_input(text: str, limit: int) -> None:

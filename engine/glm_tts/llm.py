@@ -160,7 +160,7 @@ def attend(q: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor, lengths: 
     # Of one row, on a CPU, index_select is four times as fast as k_cache[slots].
     k, v = k_cache.index_select(0, slots), v_cache.index_select(0, slots)
     seen = F.scaled_dot_product_attention(shared, k, v, attn_mask=is_valid[:, None, None])
-    return seen.view_as(q)
+    return seen.reshape(q.shape)
 
 
 def _rope_tables(dims: LlmDims, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -85,16 +85,21 @@ class WorkerClient(asyncio.Protocol):
             LoadFailed: the engine could not load, or the process died before it had.
         """
         ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "engine.runtime.worker"),
-                *("--fd", str(theirs.fileno()), "--log-level", log_level),
-                *("--config", msgspec.json.encode(config).decode()),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-            )
-        loop = asyncio.get_running_loop()
-        transport, self = await loop.create_connection(lambda: cls(buffer_s), sock=ours)
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "engine.runtime.worker"),
+                    *("--fd", str(theirs.fileno()), "--log-level", log_level),
+                    *("--config", msgspec.json.encode(config).decode()),
+                    pass_fds=(theirs.fileno(),),
+                    stdin=asyncio.subprocess.DEVNULL,
+                )
+            loop = asyncio.get_running_loop()
+            transport, self = await loop.create_connection(lambda: cls(buffer_s), sock=ours)
+        except BaseException:
+            # A worker that has started ends when it sees this.
+            ours.close()
+            raise
         self._transport, self._process = transport, process
         try:
             self.info = await self._loaded

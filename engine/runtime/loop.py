@@ -103,9 +103,11 @@ class SpeechLoop:
         try:
             if self._features is None:
                 raise InvalidRequest("this engine does not clone voices", "voice")
-            if self._features.get(command.prompt.digest) is None:
-                features = cast("Cloner", self._engine).prepare(command.prompt)
-                self._features.put(command.prompt.digest, features)
+            prompt = command.prompt
+            known = self._features.get(prompt.digest)
+            features = known or cast("Cloner", self._engine).prepare(prompt)
+            # What is known may be in memory only so far.
+            self._features.put(prompt.digest, features, is_temporary=prompt.is_temporary)
         except Exception as exc:  # noqa: BLE001 - the job fails, whatever it was; the worker lives
             self._fail(command.job_id, command.request_id, exc)
             return
@@ -144,6 +146,7 @@ class SpeechLoop:
         self._book_compute()
         for running in self._stepping:
             if running.job.stage is None and not running.job.is_cancelled:
+                self._log_remark(running)
                 self._send(Finished(running.job.id))
             if running.job.stage is None or running.job.is_cancelled:
                 self._drop(running)
@@ -162,6 +165,10 @@ class SpeechLoop:
         for running in self._stepping:
             running.worked(now - self._mark)
         self._mark = now
+
+    def _log_remark(self, running: RunningJob) -> None:
+        if (remark := running.job.remark) is not None:
+            logger.info("event=remark request_id=%s remark=%s", running.request_id, remark)
 
     def _fail(self, job_id: int, request_id: str, error: Exception) -> None:
         if not isinstance(error, EngineError):

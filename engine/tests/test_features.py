@@ -87,3 +87,31 @@ def test_write_that_fails_leaves_nothing_behind(
         kept.put("d1", features(1.0))
     assert list(tmp_path.iterdir()) == []
     assert_same(kept.get("d1"), features(1.0))
+
+
+def test_temporary_features_never_reach_the_disk(tmp_path: Path) -> None:
+    kept = store(tmp_path, memory_bytes=1)
+    kept.put("a", features(1.0), is_temporary=True)
+    assert_same(kept.get("a"), features(1.0))
+    kept.put("b", features(2.0), is_temporary=True)
+    assert kept.get("a") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_temporary_features_go_to_disk_when_their_voice_is_stored(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    kept.put("d1", features(1.0), is_temporary=True)
+    kept.put("d1", features(1.0))
+    assert_same(store(tmp_path).get("d1"), features(1.0))
+
+
+def test_what_is_on_disk_stays_there_and_is_not_written_again(tmp_path: Path) -> None:
+    store(tmp_path).put("d1", features(1.0))
+    (file,) = tmp_path.iterdir()
+    written = file.stat().st_ino  # each write is a new file
+    again = store(tmp_path)
+    found = again.get("d1")
+    assert found is not None
+    again.put("d1", found)
+    again.put("d1", found, is_temporary=True)
+    assert file.stat().st_ino == written

@@ -1,14 +1,17 @@
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engine.errors import EngineFault, InvalidRequest, from_wire
+from engine.errors import EngineFault, InvalidRequest, PromptUnknown, from_wire
+from engine.features import FeatureStore
 from engine.protocol import Emit
 from engine.runtime.loop import SpeechLoop
-from engine.runtime.wire import Audio, Cancel, Event, Failed, Finished, Grant, Start
+from engine.runtime.wire import Audio, Cancel, Event, Failed, Finished, Grant, Prepare, Start
 from engine.tests.fake import SAMPLE_RATE, ToneSynthesizer, tone
-from engine.types import Job, SynthesisRequest
+from engine.types import Job, PromptRef, SynthesisRequest, VoicePrompt
 
 WORD_SAMPLES = len(tone(0))
 PLENTY = 100 * WORD_SAMPLES
@@ -29,11 +32,13 @@ class Clock:
 class Bench:
     """A loop around the tone engine, with all that it sent."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, features: FeatureStore | None = None) -> None:
         self.engine = ToneSynthesizer({})
         self.clock = clock or Clock()
         self.sent: list[Event] = []
-        self.loop = SpeechLoop(self.engine, SAMPLE_RATE, self.sent.append, clock=self.clock)
+        self.loop = SpeechLoop(
+            self.engine, SAMPLE_RATE, self.sent.append, features, clock=self.clock
+        )
 
     def start(self, job_id: int, text: str, grant: int = PLENTY) -> None:
         self.loop.apply(Start(job_id, f"req_{job_id}", SynthesisRequest(text=text), grant))
@@ -185,3 +190,56 @@ def test_compute_time_of_a_job_is_that_of_its_steps() -> None:
     # Each step looks at the clock at its start, at each delivery and at its end.
     assert spent[0] == pytest.approx(1.0)
     assert spent[1] > spent[0]
+
+
+def prompt(*, is_temporary: bool) -> VoicePrompt:
+    """As loud as 0.25."""
+    samples = np.full(10, 0.25, np.float32).tobytes()
+    return VoicePrompt(
+        digest="d1", samples=samples, sample_rate=8_000, text="hi", is_temporary=is_temporary
+    )
+
+
+def test_temporary_prompt_is_spoken_with_and_leaves_no_file(tmp_path: Path) -> None:
+    bench = Bench(features=FeatureStore("tone", "r1", 1 << 20, tmp_path))
+    request = SynthesisRequest(text="one", prompt=PromptRef("d1", "hi"))
+    bench.loop.apply(Start(1, "req_1", request, PLENTY))
+    (refused,) = bench.sent
+    assert isinstance(refused, Failed)
+    assert isinstance(from_wire(refused.error), PromptUnknown)
+    bench.loop.apply(Prepare(2, "req_1", prompt(is_temporary=True)))
+    bench.loop.apply(Start(3, "req_1", request, PLENTY))
+    bench.run()
+    assert bench.audio(3) == tone(0, 0.25).tobytes()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_temporary_prompt_that_is_stored_later_is_kept_without_computing_it_again(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(features=FeatureStore("tone", "r1", 1 << 20, tmp_path))
+    for job_id, is_temporary in enumerate([True, True, False]):
+        assert list(tmp_path.iterdir()) == []
+        bench.loop.apply(Prepare(job_id, "req_1", prompt(is_temporary=is_temporary)))
+    assert bench.sent == [Finished(0), Finished(1), Finished(2)]
+    assert bench.engine.prepared == ["d1"]
+    assert FeatureStore("tone", "r1", 1 << 20, tmp_path).get("d1") is not None
+
+
+def test_remark_of_a_finished_job_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    bench = Bench()
+    step = bench.engine.step
+
+    def remarking(stage: str, jobs: Sequence[Job], emit: Emit) -> None:
+        step(stage, jobs, emit)
+        for job in jobs:
+            job.remark = "cut off" if job.id == 1 else None
+
+    monkeypatch.setattr(bench.engine, "step", remarking)
+    bench.start(1, "a b c")
+    bench.start(2, "a b c")
+    bench.run()
+    assert caplog.messages == ["event=remark request_id=req_1 remark=cut off"]

@@ -14,15 +14,19 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Receive
 
 from engine.errors import EngineFault, UnknownVoice
-from engine.types import PcmChunk
+from engine.protocol import PromptSource
+from engine.types import EngineInfo, PcmChunk
 from server.auth import owner_of
-from server.catalog import Catalog, engine_headers
+from server.borrowed import BorrowedVoice, base64_chars
+from server.catalog import Catalog, engine_headers, ignored_headers
 from server.context import client_facts, context_of
+from server.enrollment import Enroller
+from server.errors import ApiError
 from server.library import VoiceLibrary, voice_headers
 from server.metrics import SpeechMeter
-from server.schemas.body import read_json
+from server.schemas.body import read_bulky_json
 from server.schemas.speech import SpeechRequest
-from server.settings import Settings
+from server.settings import Limits, Settings
 from server.speech import (
     SpeechPlan,
     as_bytes,
@@ -34,36 +38,72 @@ from server.speech import (
 from server.streaming import SSE_MEDIA_TYPE, StreamedBody, unless_gone
 
 
-@post("/v1/audio/speech", status_code=200)
+# No limit of its own: `_read` has one, which depends on what is in the body.
+@post("/v1/audio/speech", status_code=200, request_max_body_size=None)
 async def create_speech(
     request: Request[Any, Any, Any],
     catalog: NamedDependency[Catalog],
     settings: NamedDependency[Settings],
     codecs: NamedDependency[Executor],
     library: NamedDependency[VoiceLibrary],
+    enroller: NamedDependency[Enroller],
 ) -> ASGIApp:
     """Speak a text. The first audio exists before the answer begins."""
-    body = await read_json(SpeechRequest, request)
+    body = await _read(request, settings.limits)
     engine = catalog.speech_engine(body.model)
     info = await unless_gone(request.receive, engine.ready())
-    voice = await library.resolve(body.voice_name, owner_of(request), engine.name, info)
+    source: PromptSource | None
+    if body.ref_audio is None:
+        voice = await library.resolve(body.voice_name, owner_of(request), engine.name, info)
+        source = partial(library.prompt_of, voice.profile) if voice.profile else None
+    else:
+        lent = await unless_gone(request.receive, _borrow(request, body, info, settings, enroller))
+        voice, source = lent.speaking(info), lent.read
     plan = plan_speech(body, info, voice, settings.limits.input_chars)
     context = context_of(request.scope)
     facts = {"engine": engine.name, **_facts(body, plan), **client_facts(request.headers)}
     meter = SpeechMeter(context, info.sample_rate, facts)
-    source = partial(library.prompt_of, voice.profile) if voice.profile else None
     chunks = meter.watch(engine.synthesize(plan.request, context.request_id, source))
-    headers = engine_headers(info) | voice_headers(voice, info)
+    headers = engine_headers(info) | voice_headers(voice) | ignored_headers(plan.request, info)
     try:
         if body.is_whole:
             return await _whole(request.receive, plan, chunks, codecs, meter, headers)
         return await _streamed(request.receive, body, plan, chunks, codecs, meter, headers)
     except UnknownVoice as exc:
         meter.ended(exc)
+        if body.ref_audio is not None:
+            raise
         raise catalog.unknown_voice(engine.name, body.voice_name) from exc
     except (Exception, asyncio.CancelledError) as exc:
         meter.ended(exc)
         raise
+
+
+async def _read(request: Request[Any, Any, Any], limits: Limits) -> SpeechRequest:
+    """The body, in which a recording may be as large as one that is uploaded."""
+    bulk_bytes = base64_chars(limits.upload_bytes)
+    return await read_bulky_json(SpeechRequest, request, "ref_audio", bulk_bytes, limits.json_bytes)
+
+
+async def _borrow(
+    request: Request[Any, Any, Any],
+    body: SpeechRequest,
+    info: EngineInfo,
+    settings: Settings,
+    enroller: Enroller,
+) -> BorrowedVoice:
+    """The voice that a request brings along."""
+    assert body.ref_audio is not None
+    if settings.voices.require_consent:
+        message = "ref_audio: voices need a consent here: upload it as a voice instead"
+        raise ApiError(400, message, param="ref_audio", code="consent_required")
+    return await enroller.borrow(
+        body.ref_audio,
+        body.ref_text or None,
+        max_bytes=settings.limits.upload_bytes,
+        needs_text=info.clones_voices,
+        request_id=context_of(request.scope).request_id,
+    )
 
 
 async def _whole(
@@ -90,7 +130,7 @@ async def _streamed(
     headers: dict[str, str],
 ) -> StreamedBody:
     audio = stream_encoded(plan, chunks, codecs)
-    parts = as_events(audio, meter, body, plan.tempo) if body.is_sse else as_bytes(audio, meter)
+    parts = as_events(audio, meter, plan) if body.is_sse else as_bytes(audio, meter)
     try:
         first = await unless_gone(receive, anext(parts))
     except StopAsyncIteration:
@@ -101,7 +141,7 @@ async def _streamed(
 
 def _facts(body: SpeechRequest, plan: SpeechPlan) -> dict[str, str | int]:
     return {
-        "voice": body.voice_name,
+        "voice": body.voice_name if body.ref_audio is None else "ref_audio",
         "format": plan.response_format,
         "characters": len(body.input),
     }

@@ -14,6 +14,9 @@ from server.validation import explain
 
 T = TypeVar("T", bound=Struct)
 
+_LOOKED_THROUGH_BYTES = 1 << 20
+"""A larger body that is no JSON is not read once more to say why: that would hold up the loop."""
+
 
 async def read_json(schema: type[T], request: Request[Any, Any, Any]) -> T:
     """Read, parse and validate a JSON body.
@@ -27,7 +30,35 @@ async def read_json(schema: type[T], request: Request[Any, Any, Any]) -> T:
     return decode_json(schema, body, request.headers.get("content-type", ""))
 
 
-def decode_json(schema: type[T], body: bytes, content_type: str) -> T:
+async def read_bulky_json(
+    schema: type[T], request: Request[Any, Any, Any], field: str, bulk_bytes: int, rest_bytes: int
+) -> T:
+    """As `read_json`, for a body of which one field may be much larger than all the rest.
+
+    For a handler without a limit of its own. The request does not hold on to the body.
+
+    Args:
+        schema: Of the body.
+        request: Unread.
+        field: The large one.
+        bulk_bytes: Size of that field at most, as it is in the body.
+        rest_bytes: Size of the rest at most.
+    Raises:
+        ApiError: 413, beyond either; else as `decode_json`.
+        ClientGone: the body was cut off.
+    """
+    body = bytearray()
+    with leaving_client():
+        async for part in request.stream():
+            body += part
+            if len(body) > bulk_bytes + rest_bytes:
+                raise _too_large()
+    if len(body) > rest_bytes and len(body) - _size_of(field, body) > rest_bytes:
+        raise _too_large()
+    return decode_json(schema, body, request.headers.get("content-type", ""))
+
+
+def decode_json(schema: type[T], body: bytes | bytearray, content_type: str) -> T:
     """Parse and validate a JSON body.
 
     Numbers and booleans may come as strings, as hand-written clients send them.
@@ -46,7 +77,8 @@ def decode_json(schema: type[T], body: bytes, content_type: str) -> T:
     except msgspec.ValidationError as exc:
         raise refusal(exc) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        if (field := _field_with_surrogate(body)) is not None:
+        field = _field_with_surrogate(body) if len(body) <= _LOOKED_THROUGH_BYTES else None
+        if field is not None:
             message = f"{field}: holds a lone surrogate, which is not a character"
             raise ApiError(400, message, param=field, code="invalid_value") from exc
         raise ApiError(400, f"the body is not valid JSON: {exc}", code="invalid_json") from exc
@@ -63,7 +95,20 @@ def refusal(error: msgspec.ValidationError) -> ApiError:
     return ApiError(400, message, param=param, code=code)
 
 
-def _field_with_surrogate(body: bytes) -> str | None:
+def _too_large() -> ApiError:
+    return ApiError(413, "the request body is too large", code="request_too_large")
+
+
+def _size_of(field: str, body: bytearray) -> int:
+    """Bytes of a top-level field; of what is no JSON, none. Makes no object of anything else."""
+    bulky = msgspec.defstruct("Bulky", [(field, msgspec.Raw, msgspec.Raw())])
+    try:
+        return len(memoryview(getattr(msgspec.json.decode(body, type=bulky), field)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+
+
+def _field_with_surrogate(body: bytes | bytearray) -> str | None:
     """The top-level field for whose sake the strict decoder refused what is JSON otherwise."""
     try:
         document = json.loads(body)

@@ -24,6 +24,8 @@ class Model(Struct, frozen=True, kw_only=True):
     embedded: bool | None = None
     accurate: bool | None = None
     """False: every second or third word is wrong."""
+    honours: tuple[str, ...] | None = None
+    """Optional request fields with an effect, sorted."""
     description: str = ""
 
 

@@ -16,12 +16,16 @@ class VoiceRef(Struct, frozen=True):
     id: str
 
 
+Strategy = Literal["fast", "balanced", "quality"]
+
+
 class SpeechRequest(Struct, frozen=True, kw_only=True):
     """OpenAI's fields, then ours. Unknown fields are ignored; null means the default."""
 
     model: str
     input: str
-    voice: str | VoiceRef
+    voice: str | VoiceRef | None = None
+    """Not needed, and ignored, with `ref_audio`."""
     instructions: Annotated[str, Meta(max_length=4096)] | None = None
     response_format: ResponseFormat | None = None
     speed: Annotated[float, Meta(ge=0.25, le=4.0)] | None = None
@@ -30,6 +34,17 @@ class SpeechRequest(Struct, frozen=True, kw_only=True):
     language: str | None = None
     """BCP 47; told from the text and the voice when absent."""
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    strategy: Strategy | None = None
+    """A preset of the engine's, which the next three override."""
+    sampling_strategy: Strategy | None = None
+    """Another name for `strategy`."""
+    temperature: Annotated[float, Meta(gt=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    ref_audio: str | None = None
+    """A recording of the voice to speak with, for this request only: a data URL or base64."""
+    ref_text: str | None = None
+    """What is said in `ref_audio`; transcribed when absent or empty, if the engine needs it."""
     sample_rate: int | None = None
     """Hz; 24000 when absent."""
     stream: bool | None = None
@@ -37,8 +52,18 @@ class SpeechRequest(Struct, frozen=True, kw_only=True):
     timestamp_granularities: tuple[Literal["word"], ...] | None = None
     """("word",): word times as events of their own in an SSE stream."""
 
+    def __post_init__(self) -> None:
+        """In msgspec's own words, which name the field."""
+        if self.ref_audio is None:
+            if self.voice is None:
+                raise ValueError("Object missing required field `voice`")
+            if self.ref_text:
+                raise ValueError("Is the text of `ref_audio`, which is missing - at `$.ref_text`")
+
     @property
     def voice_name(self) -> str:
+        """Of a request without `ref_audio`."""
+        assert self.voice is not None
         return self.voice.id if isinstance(self.voice, VoiceRef) else self.voice
 
     @property

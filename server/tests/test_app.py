@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from litestar.testing import TestClient
 
+from engine.types import Sampling
 from server.app import create_app
 from server.audio.formats import FORMATS
 from server.catalog import Engines
 from server.settings import Settings
+from server.tests.fake_voices import StylishEngine
 from server.tests.fakes import CHUNK_SAMPLES, FakeEngine
 
 Client = TestClient[Any]
@@ -175,7 +177,8 @@ def test_engine_that_is_not_up_answers_503_with_a_time_to_come_back() -> None:
         assert answer.headers["retry-after-ms"] == "1500"
         assert client.get("/ready").status_code == 503
         assert client.get("/health").status_code == 200
-        assert client.get("/v1/models/tts-1").json()["state"] == "starting"
+        model = client.get("/v1/models/tts-1").json()
+        assert (model["state"], model["honours"]) == ("starting", None)
 
 
 def test_every_answer_carries_the_headers_of_openai(client: Client) -> None:
@@ -212,6 +215,49 @@ def test_body_over_the_limit_is_413(engine: FakeEngine) -> None:
         answer = client.post(SPEECH, json={**HELLO, "input": "x" * 200})
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "request_too_large"
+
+
+def test_only_the_recording_may_be_as_large_as_an_upload(engine: FakeEngine) -> None:
+    from server.settings import Limits
+
+    limits = Limits(json_bytes=200, upload_bytes=3_000)
+    with app_client(engine, Settings(limits=limits)) as client:
+
+        def status(**fields: object) -> int:
+            return client.post(SPEECH, json={**HELLO, **fields}).status_code
+
+        assert status(ref_audio="A" * 4_000) == 400  # read, and no recording
+        assert status(ref_audio="A" * 4_300) == 413
+        assert status(foo="A" * 4_000) == 413
+        assert status(ref_audio="A" * 2_000, foo="A" * 2_000) == 413
+        body = b'{"ref_audio": "' + b"A" * 4_000
+        json_type = {"content-type": "application/json"}
+        assert client.post(SPEECH, content=body, headers=json_type).status_code == 413
+
+
+def test_sampling_reaches_the_engine_under_either_name(client: Client, engine: FakeEngine) -> None:
+    client.post(SPEECH, json={**HELLO, "strategy": "fast", "temperature": 0.5})
+    client.post(SPEECH, json={**HELLO, "sampling_strategy": "quality", "top_p": 0.9, "top_k": 5})
+    client.post(SPEECH, json=HELLO)
+    assert [request.sampling for request in engine.requests] == [
+        Sampling(strategy="fast", temperature=0.5),
+        Sampling(strategy="quality", top_p=0.9, top_k=5),
+        Sampling(),
+    ]
+
+
+def test_field_without_effect_on_the_engine_is_told() -> None:
+    engine = StylishEngine(clones=False, honours=("top_k", "seed"))
+    with app_client(engine) as client:
+        given = {"temperature": 0.5, "top_p": 0.9, "top_k": 5, "seed": 0, "instructions": "calm"}
+        for extra in ({}, {"stream_format": "sse"}, {"stream": False}):
+            answer = client.post(SPEECH, json={**HELLO, **given, **extra})
+            assert answer.status_code == 200
+            assert answer.headers["x-rhapsode-ignored"] == "instructions, temperature, top_p"
+        answer = client.post(SPEECH, json={**HELLO, "top_k": 5, "seed": 0, "temperature": None})
+        assert "x-rhapsode-ignored" not in answer.headers
+        (model,) = {tuple(each["honours"]) for each in client.get("/v1/models").json()["data"]}
+    assert model == ("seed", "top_k")
 
 
 @pytest.mark.parametrize(

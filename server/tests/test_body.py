@@ -63,6 +63,30 @@ def test_stream_flag_is_another_word_for_the_format(
     assert (body.is_sse, body.is_whole) == (is_sse, is_whole)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": 2, "top_p": 1, "top_k": 1000, "strategy": "quality"},
+        {"temperature": 0.01, "top_p": 0.01, "top_k": 1, "sampling_strategy": "fast"},
+        {"temperature": "0.7", "top_p": None, "top_k": "20", "strategy": None},
+    ],
+)
+def test_sampling_fields_take_all_of_their_range(fields: dict[str, object]) -> None:
+    body = decode(body_with(**fields))
+    assert body.temperature == float(str(fields["temperature"]))
+
+
+@pytest.mark.parametrize("voice", [{}, {"voice": None}, {"voice": "alloy"}])
+def test_voice_need_not_be_named_when_it_comes_along(voice: dict[str, object]) -> None:
+    fields = {"model": "m", "input": "i", "ref_audio": "UklGRg==", **voice}
+    assert decode(msgspec.json.encode(fields)).ref_audio == "UklGRg=="
+
+
+def test_text_of_a_recording_needs_the_recording() -> None:
+    assert refused(body_with(ref_text="hello")).param == "ref_text"
+    assert decode(body_with(ref_text="")).ref_text == ""
+
+
 @pytest.mark.parametrize("field", ["model", "input", "voice"])
 def test_missing_field_is_named(field: str) -> None:
     fields = {"model": "m", "input": "i", "voice": "v"}
@@ -82,6 +106,18 @@ def test_missing_field_is_named(field: str) -> None:
         ("stream_format", "chunks"),
         ("seed", -1),
         ("sample_rate", "high"),
+        ("temperature", 0),
+        ("temperature", 2.01),
+        ("temperature", "warm"),
+        ("top_p", 0),
+        ("top_p", 1.01),
+        ("top_k", 0),
+        ("top_k", 1001),
+        ("top_k", 1.5),
+        ("strategy", "best"),
+        ("sampling_strategy", "best"),
+        ("ref_audio", 5),
+        ("ref_text", ["hello"]),
         ("instructions", "x" * 4097),
         ("timestamp_granularities", ["segment"]),
         ("input", 5),

@@ -9,14 +9,13 @@ import pytest
 from litestar.types import Message, Receive
 
 from engine.errors import EngineFault
-from engine.types import PcmChunk, Word
+from engine.types import PcmChunk, SynthesisRequest, Word
 from server.audio.encoder import create_encoder
 from server.audio.shaper import Shaper
 from server.context import RequestContext
 from server.errors import ClientGone
 from server.metrics import SpeechMeter
-from server.schemas.speech import SpeechRequest
-from server.speech import as_events
+from server.speech import SpeechPlan, as_events
 from server.streaming import EncodedChunk, StreamedBody, encode_chunks, unless_gone
 from server.tests.fakes import SAMPLE_RATE, tone
 
@@ -207,12 +206,18 @@ async def test_client_that_leaves_in_the_middle_closes_the_engines_stream() -> N
     assert [type(end) for end in wire.ends] == [ClientGone]
 
 
-def request(**fields: Any) -> SpeechRequest:
-    return SpeechRequest(model="m", input="hello", voice="v", **fields)
+def plan() -> SpeechPlan:
+    return SpeechPlan(
+        request=SynthesisRequest(text="hello"),
+        engine_rate=24_000,
+        tempo=1.0,
+        response_format="pcm",
+        sample_rate=24_000,
+    )
 
 
 async def events(source: Source) -> AsyncGenerator[dict[str, Any], None]:
-    async for event in as_events(encoded(source), meter(), request(), tempo=1.0):
+    async for event in as_events(encoded(source), meter(), plan()):
         yield json.loads(event.removeprefix(b"data: "))
 
 

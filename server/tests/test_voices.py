@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from litestar.testing import TestClient
 
-from engine.types import EngineInfo, Samples, Segment, SpokenWord, TranscriptInfo
 from server.app import create_app
 from server.audio.encoder import encode_whole
 from server.catalog import Engines
 from server.settings import EngineSettings, Settings, VoiceSettings
-from server.tests.fakes import INFO, FakeEngine, FakeListener
+from server.tests.fake_voices import TEXT, Listener, StylishEngine, recording
+from server.tests.fakes import FakeEngine, FakeListener
 from voices.builtin import builtin_voices
 from voices.limits import StoreLimits
 
@@ -20,62 +20,6 @@ Client = TestClient[Any]
 VOICES = "/v1/audio/voices"
 CONSENTS = "/v1/audio/voice_consents"
 SPEECH = "/v1/audio/speech"
-TEXT = "The birch canoe slid on the smooth planks."
-
-
-def recording(seconds: float = 4.0, rate: int = 24_000, hz: float = 130.0) -> bytes:
-    """Something with the pitch, the loudness and the pauses of speech, as wav."""
-    t = np.arange(int(seconds * rate)) / rate
-    tone = np.sum([np.sin(2 * np.pi * hz * k * t) / k for k in range(1, 10)], axis=0)
-    envelope = np.clip(np.sin(2 * np.pi * 2 * t), 0, None)
-    samples: Samples = (0.15 * tone * envelope).astype(np.float32)
-    return encode_whole("wav", samples, rate)
-
-
-class Listener(FakeListener):
-    """Always hears the same words."""
-
-    def __init__(self, text: str = TEXT, *, is_accurate: bool = True) -> None:
-        super().__init__("whisper")
-        self.text = text
-        self.heard_samples = 0
-        self.info = EngineInfo(
-            name="ears",
-            task="transcription",
-            sample_rate=16_000,
-            languages=("en",),
-            is_accurate=is_accurate,
-        )
-
-    async def transcribe(self, audio: Any, options: Any, request_id: str) -> Any:
-        async for block in audio:
-            self.heard_samples += len(block)
-        yield TranscriptInfo("en", 0.9)
-        if self.text:
-            word = SpokenWord(f" {self.text}", 0, 1, 0.8)
-            yield Segment(0, 1, f" {self.text}", (word,))
-
-
-class StylishEngine(FakeEngine):
-    """Follows a style, or clones."""
-
-    def __init__(self, *, clones: bool) -> None:
-        super().__init__()
-        self._clones = clones
-
-    @property
-    def info(self) -> EngineInfo:
-        return EngineInfo(
-            name="fake",
-            task="speech",
-            sample_rate=INFO.sample_rate,
-            languages=("en",),
-            clones_voices=self._clones,
-            honours=frozenset() if self._clones else frozenset({"style"}),
-        )
-
-    async def ready(self) -> EngineInfo:
-        return self.info
 
 
 def app_client(
