@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Iterable, Mapping
+from typing import NoReturn, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -18,6 +18,8 @@ from server.schemas.catalog import Model
 from server.schemas.voices import Voice
 from server.settings import Settings
 from voices.builtin import builtin_voices
+
+Face = TypeVar("Face", bound=EngineFace)
 
 _NAMES_SHOWN = 20
 
@@ -66,19 +68,19 @@ class Catalog:
         name = self._engine_name(model)
         return self.engines.transcription.get(name) or self._refuse(model, "transcribe")
 
+    def preferred_speaker(self) -> SpeechEngine:
+        """The most preferred that has all it needs on this machine; else the most preferred."""
+        return _preferred(self.engines.speech, self._settings.speech_engines)
+
     def preferred_transcriber(self) -> TranscriptionEngine:
         """The most preferred that has all it needs on this machine; else the most preferred.
 
         Raises:
             WorkerUnavailable: none runs.
         """
-        engines = self.engines.transcription
-        ranked = [name for name in self._settings.transcription_engines if name in engines]
-        ranked = ranked or list(engines)
-        if not ranked:
+        if not (engines := self.engines.transcription):
             raise WorkerUnavailable("no engine that transcribes runs here", retry_after_s=60.0)
-        present = (name for name in ranked if engines[name].status.state != "absent")
-        return engines[next(present, ranked[0])]
+        return _preferred(engines, (*self._settings.transcription_engines, *engines))
 
     def engine_voice(self, engine: str, voice: str) -> str:
         """The engine's own voice that a name means; one that no table knows is the engine's."""
@@ -121,8 +123,8 @@ class Catalog:
 
     def voices(self) -> tuple[Voice, ...]:
         """Names of the default engine's table first, then the voices that it brings."""
-        default = self._settings.speech_engine
-        info = self.engines.speech[default].info
+        engine = self.preferred_speaker()
+        default, info = engine.name, engine.info
         shipped = builtin_voices() if info and info.clones_voices else {}
         named = [
             Voice(id=name, name=name, created_at=self._created, type="builtin")
@@ -150,7 +152,7 @@ class Catalog:
         if model in self.engines.all():
             return model
         if model in self._settings.speech_aliases:
-            return self._settings.speech_engine
+            return self.preferred_speaker().name
         if model in self._settings.transcription_aliases and self.engines.transcription:
             return self.preferred_transcriber().name
         message = f"The model {model[:200]!r} does not exist; there are: "
@@ -160,6 +162,12 @@ class Catalog:
     def _refuse(self, model: str, verb: str) -> NoReturn:
         message = f"The model {model!r} cannot {verb}."
         raise ApiError(400, message, param="model", code="model_not_supported")
+
+
+def _preferred(engines: Mapping[str, Face], names: Iterable[str]) -> Face:
+    ranked = [engines[name] for name in names if name in engines]
+    present = (engine for engine in ranked if engine.status.state != "absent")
+    return next(present, ranked[0])
 
 
 def engine_headers(info: EngineInfo) -> dict[str, str]:

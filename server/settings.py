@@ -101,15 +101,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     voices: VoiceSettings = VoiceSettings()
     engines: dict[str, EngineSettings] = {}
     """By name; all that we bring run unless they are disabled here."""
-    speech_engine: str = "espeak-ng"
-    """The one that the aliases below mean."""
+    speech_engines: tuple[str, ...] = ("glm-tts", "espeak-ng")
+    """In order of preference: the first that has its model on this machine answers for aliases."""
     speech_aliases: tuple[str, ...] = (
         "tts-1",
         "tts-1-hd",
         "gpt-4o-mini-tts",
         "gpt-4o-mini-tts-2025-12-15",
     )
-    """Model names of OpenAI's that mean `speech_engine`."""
+    """Model names of OpenAI's that mean the preferred speech engine."""
     transcription_engines: tuple[str, ...] = ("whisper", "pocketsphinx")
     """In order of preference: the first that has its model on this machine answers for aliases."""
     transcription_aliases: tuple[str, ...] = (
@@ -129,8 +129,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("codec_threads must be 1 or more")
         for name, engine in self.engines.items():
             _check_engine(name, engine)
-        if self.speech_engine not in self.running:
-            raise ValueError(f"speech_engine: {self.speech_engine!r} is not among the engines")
+        if not any(name in self.running for name in self.speech_engines):
+            names = ", ".join(map(repr, self.speech_engines))
+            raise ValueError(f"speech_engines: none of {names} is among the engines")
 
     @property
     def running(self) -> dict[str, EngineSettings]:

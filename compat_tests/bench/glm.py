@@ -41,7 +41,7 @@ def settings(options: argparse.Namespace, text: str) -> str:
     )
     devices = ", ".join(f'"{device}"' for device in options.device.split(","))
     return f"""
-speech_engine = "{ENGINE}"
+speech_engines = ["{ENGINE}"]
 [pool]
 wait_s = {LOAD_S}
 [engines.espeak-ng]

@@ -56,6 +56,8 @@ def load_model(options: GlmTtsOptions, device: Device) -> Model:
     # float32 means float32: the vocoder's stream would no longer be its whole clip.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    # And a seed repeats: the fastest convolution may add up in whatever order its threads finish.
+    torch.backends.cudnn.deterministic = True
     checkpoint = (
         open_checkpoint(options)
         if options.random_weights is None

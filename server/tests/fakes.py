@@ -46,8 +46,9 @@ class FakeEngine:
 
     name = "espeak-ng"
 
-    def __init__(self, *, is_up: bool = True) -> None:
-        self.is_up = is_up
+    def __init__(self, *, is_up: bool = True, is_absent: bool = False) -> None:
+        self.is_up = is_up and not is_absent
+        self.is_absent = is_absent
         self.requests: list[SynthesisRequest] = []
         self.prepared: list[VoicePrompt] = []
         self.open_streams = 0
@@ -58,9 +59,8 @@ class FakeEngine:
 
     @property
     def status(self) -> EngineStatus:
-        state = "ready" if self.is_up else "starting"
         return EngineStatus(
-            state="ready" if state == "ready" else "starting",
+            state="ready" if self.is_up else "absent" if self.is_absent else "starting",
             workers=int(self.is_up),
             jobs=self.open_streams,
             restarts=0,

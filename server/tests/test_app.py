@@ -37,6 +37,18 @@ def client(engine: FakeEngine) -> Iterator[Client]:
         yield client
 
 
+def test_alias_means_the_best_engine_that_has_its_model() -> None:
+    for is_absent in (True, False):
+        cloner, embedded = FakeEngine(is_absent=is_absent), FakeEngine()
+        cloner.name = "glm-tts"
+        engines = Engines({"espeak-ng": embedded, "glm-tts": cloner})
+        with TestClient(create_app(Settings(), engines)) as client:
+            expected = embedded if is_absent else cloner
+            assert client.get("/v1/models/tts-1").json()["engine"] == expected.name
+            assert client.post(SPEECH, json=HELLO).status_code == 200
+        assert [len(each.requests) for each in (expected, cloner, embedded)].count(1) == 2
+
+
 def events(text: str) -> list[dict[str, Any]]:
     parts = text.split("\n\n")
     assert parts.pop() == ""

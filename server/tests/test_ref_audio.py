@@ -236,7 +236,7 @@ def test_worker_speaks_with_the_recording_and_writes_nothing_of_it(user_folders:
     rough, smooth = recording(harmonics=9), recording(harmonics=1)
     assert loudness(rough) != pytest.approx(loudness(smooth), rel=0.02)
     engine = EngineSettings(task="speech", devices=("cpu",), options={"clones": "1"})
-    settings = Settings(speech_engine=TONE, engines={TONE: engine})
+    settings = Settings(speech_engines=(TONE,), engines={TONE: engine})
     pools = Engines({TONE: create_pools(settings).speech[TONE]})
     files = {path for path in user_folders.rglob("*") if path.is_file()}
     with TestClient(create_app(settings, pools)) as client:

@@ -46,7 +46,7 @@ def test_options_of_an_engine_come_from_the_command_line() -> None:
 def test_our_engines_run_beside_others_unless_disabled(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     file.write_text(
-        'speech_engine = "my.engine:Make"\n[engines."my.engine:Make"]\ndevices = ["cuda:0"]\n'
+        'speech_engines = ["my.engine:Make"]\n[engines."my.engine:Make"]\ndevices = ["cuda:0"]\n'
     )
     assert list(load_settings(file, {}).running) == [*PLUGINS, "my.engine:Make"]
     off = [("engines.espeak-ng.enabled", "false")]
@@ -65,8 +65,12 @@ def test_our_engines_run_beside_others_unless_disabled(tmp_path: Path) -> None:
         ("[engines.espeak-ng.options]\nchunk = 1", {}, "unknown field `chunk`"),
         ("[engines.espeak-ng.options]\nchunk_ms = 1", {}, "chunk_ms must be within"),
         ("[engines.espeak-ng]\ndevices = []", {}, "devices"),
-        ("speech_engine = 'none'", {}, "'none' is not among the engines"),
-        ("[engines.espeak-ng]\nenabled = false", {}, "'espeak-ng' is not among the engines"),
+        ("speech_engines = ['none']", {}, "none of 'none' is among the engines"),
+        (
+            "[engines.espeak-ng]\nenabled = false\n[engines.glm-tts]\nenabled = false",
+            {},
+            "none of 'glm-tts', 'espeak-ng' is among the engines",
+        ),
         ("port = ", {}, "is not TOML"),
         ("", {"RHAPSODE_PROT": "1"}, "RHAPSODE_PROT: unknown key 'prot'"),
         ("", {"RHAPSODE_LIMITS__X": "1"}, "RHAPSODE_LIMITS__X: unknown key 'x'"),

@@ -360,7 +360,7 @@ def test_consent_is_checked_when_the_settings_ask_for_it() -> None:
 def test_names_of_openai_are_prompts_for_an_engine_that_clones() -> None:
     engine = StylishEngine(clones=True)
     engine.name = "a:cloner"
-    settings = Settings(speech_engine="a:cloner", engines={"a:cloner": EngineSettings()})
+    settings = Settings(speech_engines=("a:cloner",), engines={"a:cloner": EngineSettings()})
     with TestClient(create_app(settings, Engines({"a:cloner": engine}))) as client:
         listed = {voice["id"] for voice in client.get(VOICES).json()["voices"]}
         assert set(builtin_voices()) <= listed
