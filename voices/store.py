@@ -105,7 +105,10 @@ class VoiceStore:
     def voices(self, owner: str | None) -> list[VoiceProfile]:
         """All that the owner may see, oldest first."""
         voices = self._shelf.records(is_fresh=True)
-        return [voice for voice in voices if _is_visible(voice, owner)]
+        visible = [voice for voice in voices if _is_visible(voice, owner)]
+        # Read one by one while others write, a name may be seen where it was and where it went.
+        by_name = {(voice.owner, name_key(voice.name)): voice for voice in visible}
+        return [voice for voice in visible if by_name[voice.owner, name_key(voice.name)] is voice]
 
     def update(self, key: str, owner: str | None, edit: VoiceEdit) -> VoiceProfile:
         """Change what is said of a voice.
