@@ -70,6 +70,11 @@ class GlmTtsOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """Hz; 32000 needs the second vocoder's file."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the language model; auto: float32 on a CPU, bfloat16 on a GPU."""
+    flow_precision: Literal["auto", "float32", "tf32", "float16", "bfloat16"] = "auto"
+    """Of the flow's matrix products; what they add up to is float32. auto: float32 on a CPU, where
+    there is nothing else, float16 on a GPU."""
+    vocoder_precision: Literal["float32", "float16"] = "float32"
+    """Of the vocoder's convolutions on a GPU. float16 is faster and 46 dB below full scale off."""
     max_batch: int = 0
     """Jobs in one step; 0: 64 on a GPU, 1 on a CPU, where a batch gains nothing."""
     context_tokens: int = 2048
@@ -163,3 +168,28 @@ class PoolConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Jobs in flight; one more is refused as overloaded."""
     buffer_s: float = 4.0
     """Audio a worker may be ahead of a client that reads slowly."""
+    idle_offload_s: float = 0.0
+    """Seconds after its last job until a worker's weights leave the device for the host's memory;
+    0: never. 60 to 600 suit a device that others want too."""
+    idle_stop_s: float = 0.0
+    """Seconds after its last job until a worker's process ends; 0: never. Nothing of it remains on
+    the device then, and the next request starts it again."""
+    wake_s: float = 60.0
+    """How long a request waits for an engine that it has woken; then it fails as unavailable."""
+    device_budget_bytes: int | None = None
+    """Memory of one device that all engines together may take; None: all there is. To wake one
+    sends the engine that has been idle longest on that device to sleep, if there is no room."""
+    max_load: float = 0.9
+    """Share of real time that the streams of a worker may take to compute; one more is refused as
+    overloaded. 0: never. For engines whose `EngineInfo.refuses_overload` says so."""
+
+    def __post_init__(self) -> None:
+        for name in ("idle_offload_s", "idle_stop_s", "max_load"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more")
+        if self.idle_stop_s and self.idle_stop_s <= self.idle_offload_s:
+            raise ValueError("idle_stop_s must be above idle_offload_s")
+        if not self.wake_s > 0:
+            raise ValueError("wake_s must be above 0")
+        if self.device_budget_bytes is not None and self.device_budget_bytes < 1:
+            raise ValueError("device_budget_bytes must be 1 or more")

@@ -5,6 +5,7 @@ EngineError
 │   └── UnknownVoice          no such voice in this engine
 ├── PromptUnknown             the worker has no features of this prompt: prepare it first
 ├── Overloaded                taking it would starve others; come back in `retry_after_s`
+├── EngineBusy                it has jobs in flight: it cannot be put to sleep now
 └── EngineFault               not the caller's fault
     ├── LoadFailed            the engine could not start; its message says what to do
     ├── WorkerUnavailable     no worker is up just now; come back in `retry_after_s`
@@ -56,6 +57,10 @@ class Overloaded(EngineError):
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class EngineBusy(EngineError):
+    """The engine has jobs in flight."""
 
 
 class EngineFault(EngineError):

@@ -7,10 +7,11 @@ A plug-in imports this file, `types`, `errors`, `config`, `text` and nothing els
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from engine.types import (
     Device,
+    DeviceMemory,
     EngineInfo,
     EngineStatus,
     Job,
@@ -43,6 +44,27 @@ class Engine(Protocol):
         Raises:
             LoadFailed: with a message that says what to do about it.
         """
+        ...
+
+
+@runtime_checkable
+class Residency(Protocol):
+    """An engine that can leave its device and come back; one that cannot is always resident.
+
+    All three are called between steps, with no job in hand, by the thread that runs the steps. What
+    fails in the first two ends the worker.
+    """
+
+    def offload(self) -> None:
+        """Take the weights to the host's memory, and give the device's memory back for real."""
+        ...
+
+    def restore(self) -> None:
+        """Undo `offload`: the engine then works as if it had never left."""
+        ...
+
+    def memory(self) -> DeviceMemory | None:
+        """What is on the device now; None where that is the host, which the runtime measures."""
         ...
 
 

@@ -19,6 +19,10 @@ Task: TypeAlias = Literal["speech", "transcription"]
 
 EngineState: TypeAlias = Literal["starting", "ready", "restarting", "absent"]
 
+Residence: TypeAlias = Literal["loading", "resident", "offloaded", "stopped"]
+"""Where a worker's weights are: on their way, on its device, in the host's memory, or nowhere: the
+process has ended. The last two wake when a request comes."""
+
 
 class VoiceInfo(Struct, frozen=True):
     """A voice that an engine brings with it."""
@@ -51,6 +55,9 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     """False for a recogniser that gets every second or third word wrong."""
     honours: frozenset[str] = frozenset()
     """Optional request fields with an effect: "seed", "instructions", "strategy", "top_p", ..."""
+    refuses_overload: bool = False
+    """A stream that would make those which play run dry is refused (PoolConfig.max_load). False
+    for an engine that is far faster than real time: it is asked for more than it can be given."""
     description: str = ""
 
 
@@ -58,7 +65,8 @@ class EngineStatus(Struct, frozen=True, kw_only=True):
     """How an engine's workers are."""
 
     state: EngineState
-    """"absent": something that it needs is not on this machine, and `error` says what."""
+    """"absent": something that it needs is not on this machine, and `error` says what. An engine
+    that sleeps is "ready": a request wakes it."""
     workers: int
     """Ready now."""
     jobs: int
@@ -67,6 +75,40 @@ class EngineStatus(Struct, frozen=True, kw_only=True):
     """Since the server started."""
     error: str | None = None
     """Why there is no worker."""
+    residence: Residence | None = None
+    """Of its most wakeful worker; None for an engine without workers."""
+
+
+class DeviceMemory(Struct, frozen=True):
+    """A device's memory, as measured."""
+
+    device: Device
+    used_bytes: int
+    """By this process."""
+    total_bytes: int
+    free_bytes: int
+    """That nobody uses."""
+
+
+class WorkerStatus(Struct, frozen=True, kw_only=True):
+    """How one worker is."""
+
+    residence: Residence
+    device: Device
+    """As measured; before that, as the settings name it."""
+    memory: DeviceMemory | None
+    """None: not measured, or the worker is not there."""
+    idle_s: float | None
+    """Since its last job ended; None while it has one."""
+    jobs: int
+    """In flight."""
+    restarts: int
+    """Since the server started."""
+    wakes: int
+    wake_s: float
+    """That its wakes took together, from the request to be woken until it was resident."""
+    error: str | None
+    """Why it is not there."""
 
 
 class VoiceStyle(Struct, frozen=True, kw_only=True):

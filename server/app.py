@@ -12,6 +12,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 
 from engine.config import WorkerConfig
+from engine.runtime.devices import Devices
 from engine.runtime.pool import EnginePool
 from engine.types import Task
 from server.auth import key_guard
@@ -27,6 +28,14 @@ from server.routes.consents import (
     get_consent,
     list_consents,
     rename_consent,
+)
+from server.routes.engines import (
+    get_engine,
+    get_metrics,
+    list_engines,
+    load_engine,
+    offload_engine,
+    stop_engine,
 )
 from server.routes.health import get_about, get_health, get_ready
 from server.routes.speech import create_speech
@@ -85,6 +94,12 @@ def create_app(settings: Settings, engines: Engines) -> Litestar:
             get_consent,
             rename_consent,
             delete_consent,
+            list_engines,
+            get_engine,
+            load_engine,
+            offload_engine,
+            stop_engine,
+            get_metrics,
             get_health,
             get_ready,
             get_about,
@@ -94,6 +109,7 @@ def create_app(settings: Settings, engines: Engines) -> Litestar:
             "catalog": _provide(catalog),
             "codecs": _provide(codecs),
             "library": _provide(library),
+            "pools": _provide({pool.name: pool for pool in pools_of(engines)}),
             "enroller": _provide(Enroller(library, catalog)),
         },
         guards=[key_guard(settings)],
@@ -121,9 +137,13 @@ def create_library(settings: Settings, catalog: Catalog, threads: Executor) -> V
 def create_pools(settings: Settings) -> Engines:
     """A pool for each engine that the settings run; none is started yet."""
 
+    devices = Devices(settings.pool.device_budget_bytes)
+
     def pools(task: Task) -> dict[str, EnginePool]:
         return {
-            name: EnginePool(_worker_configs(name, engine), settings.pool, settings.log_level)
+            name: EnginePool(
+                _worker_configs(name, engine), settings.pool, settings.log_level, devices
+            )
             for name, engine in settings.running.items()
             if task_of(name, engine) == task
         }

@@ -114,6 +114,7 @@ class Catalog:
             engine=engine_name,
             task="speech" if engine_name in self.engines.speech else "transcription",
             state=engine.status.state,
+            residence=engine.status.residence,
             clones_voices=info.clones_voices if info else None,
             embedded=info.is_embedded if info else None,
             accurate=info.is_accurate if info else None,

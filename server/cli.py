@@ -1,4 +1,4 @@
-"""`rhapsode serve | speak | transcribe | voices | models | doctor`."""
+"""`rhapsode serve | speak | transcribe | voices | models | doctor | bench`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 
 from engine.errors import EngineError
 from server.audio.errors import DecodeError
+from server.bench.measure import BenchError
+from server.bench_cli import add_bench_commands
 from server.errors import ApiError
 from server.log import log_to_stderr
 from server.settings import Settings, SettingsError, load_settings
@@ -19,6 +21,11 @@ from server.voice_cli import add_voice_commands, list_all
 from voices.errors import VoiceError
 
 Command = Callable[[Settings, argparse.Namespace], int]
+
+_FOR_A_PERSON = (
+    SettingsError, ApiError, EngineError, VoiceError, DecodeError, BenchError, OSError
+)  # fmt: skip
+"""Errors whose message says all that there is to say."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(args.config, os.environ, _overrides(args))
         return run(settings, args)
-    except (SettingsError, ApiError, EngineError, VoiceError, DecodeError, OSError) as exc:
+    except _FOR_A_PERSON as exc:
         print(f"rhapsode: {exc}", file=sys.stderr)
         return 1
 
@@ -162,6 +169,8 @@ def _parser() -> argparse.ArgumentParser:
     puller.add_argument("name", help="base, large-v3-turbo, ..., or a repository on the hub")
     puller.set_defaults(run=pull_model)
     add("doctor", examine)
+    bench = commands.add_parser("bench", parents=[common], help="measure this machine")
+    add_bench_commands(bench.add_subparsers(required=True, metavar="glm | quality"))
     return parser
 
 

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from msgspec import Struct
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import InvalidRequest
-from engine.glm_tts.kv_cache import KvCache
 from engine.glm_tts.llm import Llm
-from engine.glm_tts.philox import Purpose, exponentials
-from engine.glm_tts.sampling import K_MAX, Draws, SamplerParams, sample
+from engine.glm_tts.plain_decode import PlainDecode
+from engine.glm_tts.sampling import K_MAX
+from engine.glm_tts.slot_states import WINDOW_MAX, SlotStates
+from engine.glm_tts.tuning import Tuning
 
-WINDOW_MAX = 32
-"""Tokens that the sampler can look back, at most."""
+STEPS_MAX = WINDOW_MAX
+"""Tokens that can be drawn at once: a slot remembers no more."""
+
+
+class Decode(Protocol):
+    """The model, the memory of all slots, and the sampler."""
+
+    @property
+    def scratch(self) -> tuple[object, ...]:
+        """See `Decoder`."""
+
+    def prefill(self, prompts: Sequence[Tensor], slots: Sequence[int]) -> Tensor:
+        """Read prompts, int64 [T] each, and draw the first tokens: [B] int64."""
+
+    def step(self, slots: Sequence[int], count: int) -> Tensor:
+        """Draw more: [count, B] int64."""
+
+    def forget_addresses(self) -> None:
+        """See `Decoder`."""
+
+    def record(self) -> None:
+        """See `Decoder`."""
 
 
 class DecodeParams(Struct, frozen=True, kw_only=True):
@@ -53,36 +73,26 @@ class Decoder:
     def __init__(
         self, llm: Llm, *, slots: int, context_tokens: int, device: torch.device | str
     ) -> None:
-        """Reserve the memory of all slots.
+        """Take a model over, and record what is fast only when recorded.
 
         Args:
-            llm: Its weights are on `device`.
+            llm: Its weights are on `device`; what is faster otherwise is changed in it.
             slots: Jobs at a time.
             context_tokens: Prompt and speech tokens of one job.
             device: Where to compute.
         """
         self.end = llm.end
-        self._llm = llm
-        self._device = torch.device(device)
-        self._cache = KvCache(llm.dims, slots, context_tokens, device, llm.dtype)
+        # The fast way fills up a batch with a slot that no job has.
+        self._states = SlotStates.reserve(slots + 1, torch.device(device))
+        self._decode = _decode(llm, self._states, context_tokens)
+        self._room = context_tokens
         self._free = [*reversed(range(slots))]
         self._prompts: dict[int, Tensor] = {}
 
-        def per_slot(dtype: torch.dtype) -> Tensor:
-            return torch.zeros(slots, dtype=dtype, device=device)
-
-        self._params = SamplerParams(
-            temperature=per_slot(torch.float32),
-            top_p=per_slot(torch.float32),
-            top_k=per_slot(torch.int64),
-            window=per_slot(torch.int64),
-            tau=per_slot(torch.float32),
-            is_ras=per_slot(torch.bool),
-        )
-        self._seeds = per_slot(torch.int64)
-        self._min_tokens = per_slot(torch.int64)
-        self._drawn = per_slot(torch.int64)  # tokens so far
-        self._history = torch.full((slots, WINDOW_MAX), -1, device=device)  # the newest first
+    @property
+    def scratch(self) -> tuple[object, ...]:
+        """What means nothing while no job is in hand."""
+        return self._decode.scratch
 
     @property
     def free_slots(self) -> int:
@@ -104,27 +114,17 @@ class Decoder:
         assert self._free
         assert prompt_ids
         assert 0 <= params.window <= WINDOW_MAX
-        room = self._cache.tokens
-        if len(prompt_ids) + params.max_tokens > room:
+        if len(prompt_ids) + params.max_tokens > self._room:
             raise InvalidRequest(
                 f"{len(prompt_ids)} tokens of text and voice and up to {params.max_tokens} of "
-                f"speech are more than the {room} that the model is run with",
+                f"speech are more than the {self._room} that the model is run with",
                 "input",
             )
         if not 1 <= params.top_k <= K_MAX:
             raise InvalidRequest(f"top_k must be within 1 and {K_MAX}", "top_k")
         slot = self._free.pop()
         self._prompts[slot] = torch.tensor(prompt_ids)
-        self._params.temperature[slot] = params.temperature
-        self._params.top_p[slot] = params.top_p
-        self._params.top_k[slot] = params.top_k
-        self._params.window[slot] = params.window
-        self._params.tau[slot] = params.tau
-        self._params.is_ras[slot] = params.sampler == "ras"
-        self._seeds[slot] = params.seed
-        self._min_tokens[slot] = params.min_tokens
-        self._drawn[slot] = 0
-        self._history[slot] = -1
+        self._remember(slot, params)
         return slot
 
     @torch.inference_mode()
@@ -134,25 +134,32 @@ class Decoder:
         Returns:
             [B] int64, on the device.
         """
-        prompts = [self._prompts.pop(slot) for slot in slots]
-        ids = self._to_device(pad_sequence(prompts, batch_first=True))
-        lengths = self._to_device(torch.tensor([len(prompt) for prompt in prompts]))
-        index = self._to_device(torch.tensor(slots))
-        return self._draw(self._llm.prefill(ids, lengths, index, self._cache), index)
+        return self._decode.prefill([self._prompts.pop(slot) for slot in slots], slots)
 
     @torch.inference_mode()
-    def step(self, slots: Sequence[int]) -> Tensor:
-        """Draw one further token for each of the slots.
+    def step(self, slots: Sequence[int], count: int = 1) -> Tensor:
+        """Draw further tokens for each of the slots, without waiting for any.
 
-        A slot whose speech is over may be stepped on, within its `max_tokens`; what it gives then
-        means nothing.
+        A slot may be stepped on when its speech is over or its `max_tokens` are reached; what it
+        gives then means nothing.
 
+        Args:
+            slots: No two the same.
+            count: Tokens of each, 1 to STEPS_MAX.
         Returns:
-            [B] int64, on the device.
+            [count, B] int64, on the device.
         """
-        index = self._to_device(torch.tensor(slots))
-        last = self._llm.column_ids[self._history[index, 0]]
-        return self._draw(self._llm.decode(last, index, self._cache), index)
+        assert 1 <= count <= STEPS_MAX
+        return self._decode.step(slots, count)
+
+    @torch.inference_mode()
+    def forget_addresses(self) -> None:
+        """Before tensors are moved, with no job in hand: drop graphs, and the memory of slots."""
+        self._decode.forget_addresses()
+
+    def record(self) -> None:
+        """After they are back: make the graphs again."""
+        self._decode.record()
 
     def release(self, slot: int) -> None:
         """Give the slot back, at any time after `admit`."""
@@ -160,24 +167,26 @@ class Decoder:
         self._prompts.pop(slot, None)
         self._free.append(slot)
 
-    def _draw(self, logits: Tensor, index: Tensor) -> Tensor:
-        """Sample from logits [B, V] of the slots index [B], and remember it."""
-        drawn, history, seeds = self._drawn[index], self._history[index], self._seeds[index]
-        tokens = sample(
-            logits,
-            SamplerParams(*(values[index] for values in self._params)),
-            history,
-            drawn < self._min_tokens[index],
-            self.end,
-            Draws(
-                exponentials(seeds, Purpose.NUCLEUS, drawn[:, None], K_MAX)[:, 0],
-                exponentials(seeds, Purpose.FULL, drawn[:, None], logits.shape[-1])[:, 0],
-            ),
-        )
-        self._drawn[index] = drawn + 1
-        self._history[index] = torch.cat((tokens[:, None], history[:, :-1]), -1)
-        return tokens
+    def _remember(self, slot: int, params: DecodeParams) -> None:
+        """What the sampler has to know of a new job."""
+        values, states = self._states.params, self._states
+        values.temperature[slot] = params.temperature
+        values.top_p[slot] = params.top_p
+        values.top_k[slot] = params.top_k
+        values.window[slot] = params.window
+        values.tau[slot] = params.tau
+        values.is_ras[slot] = params.sampler == "ras"
+        states.seeds[slot] = params.seed
+        states.min_tokens[slot] = params.min_tokens
+        states.drawn[slot] = 0
+        states.history[slot] = -1
 
-    def _to_device(self, values: Tensor) -> Tensor:
-        # Waits for nothing: pageable memory is copied aside before the call returns.
-        return values.to(self._device, non_blocking=True)
+
+def _decode(llm: Llm, states: SlotStates, tokens: int) -> Decode:
+    """The fast way where there is one: bfloat16 on CUDA, in a size that the kernels divide."""
+    is_fast = llm.embedding.is_cuda and llm.dtype == torch.bfloat16
+    if is_fast and (tuning := Tuning()).fits(llm.dims):
+        from engine.glm_tts.cuda_decode import CudaDecode
+
+        return CudaDecode(llm, states, tokens, tuning)
+    return PlainDecode(llm, states, tokens)

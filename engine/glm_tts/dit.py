@@ -101,12 +101,12 @@ class Dit:
         self._from_time, self._from_speaker = modulation.split([dims.width, dims.speaker])
         self._time = [Linear.of(weights, f"time_embed.time_mlp.{index}") for index in (0, 2)]
         projection = Linear.of(weights, "emb_concator.proj")
-        self._from_x, self._from_condition, self._from_tokens = projection.split(
+        self.from_x, self._from_condition, self._from_tokens = projection.split(
             [dims.mels, dims.mels, dims.token_width]
         )
         convolutions = "emb_concator.conv_pos_embed.conv1d"
-        self._convolutions = [Linear.of(weights, f"{convolutions}.{index}") for index in (0, 2)]
-        self._to_mel = Linear.of(weights, "proj_out")
+        self.convolutions = [Linear.of(weights, f"{convolutions}.{index}") for index in (0, 2)]
+        self.to_mel = Linear.of(weights, "proj_out")
 
     def inputs(self, condition: Tensor, tokens: Tensor) -> Tensor:
         """What the input projection makes of all but x.
@@ -171,13 +171,13 @@ class Dit:
         for block, part in zip(self.blocks, parts, strict=True):
             hidden = self.layer(block, hidden, part, shared)
         scale, shift = last.unbind(1)
-        return self._to_mel(modulate(hidden, shift, scale)).float()
+        return self.to_mel(modulate(hidden, shift, scale)).float()
 
     def embed(self, x: Tensor, shared: Shared) -> Tensor:
         """The residual stream before the first block, float32 [B, T, W]."""
-        hidden = shared.inputs + self._from_x(x)
+        hidden = shared.inputs + self.from_x(x)
         near = hidden
-        for convolution in self._convolutions:
+        for convolution in self.convolutions:
             near = functional.mish(convolve(near, convolution, shared.real))
         return hidden + near
 

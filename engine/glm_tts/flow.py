@@ -56,8 +56,8 @@ class Flow:
 
     def __init__(self, dims: FlowDims, weights: Weights) -> None:
         estimator = {name.removeprefix("estimator."): value for name, value in weights.items()}
-        self._tokens = TokenBranch(dims, estimator)
-        self._dit = Dit(dims, estimator)
+        self.tokens = TokenBranch(dims, estimator)
+        self.dit = Dit(dims, estimator)
 
     @torch.inference_mode()
     def solve(
@@ -73,40 +73,36 @@ class Flow:
         Returns:
             For each clip, in order.
         """
-        batch = _Batch.of(clips, steps)
+        batch = Batch.of(clips, steps)
         # All clips with their prompt and speaker, then all without, as one batch.
         shared = self._shared(batch)
-        speakers = functional.normalize(batch.speakers)
-        by_speaker = self._dit.speaker_modulation(_with_and_without(speakers))
+        by_speaker = self.dit.speaker_modulation(with_and_without(batch.speakers))
         times, strides = time_grid(steps)
-        by_time = self._dit.time_modulation(times.to(speakers.device))
+        by_time = self.dit.time_modulation(times.to(batch.noise.device))
 
         x = batch.noise
         path = []
         for step, stride in enumerate(strides):
             x = batch.pin(x, step)
             path.append(x)
-            velocity = self._dit.velocity(_twice(x), by_time[step] + by_speaker, shared)
+            velocity = self.dit.velocity(_twice(x), by_time[step] + by_speaker, shared)
             guided, free = velocity.chunk(2)
             x = x + stride * ((1 + cfg_rate) * guided - cfg_rate * free)
-        trajectory = torch.stack(path, 1)
-        return [
-            FlowOutput(x[row, :frames], trajectory[row, :, :frames])
-            for row, frames in enumerate(batch.lengths)
-        ]
+        return batch.outputs(x, torch.stack(path))
 
-    def _shared(self, batch: _Batch) -> Shared:
-        tokens = self._tokens(batch.tokens, batch.places, batch.real)
+    def _shared(self, batch: Batch) -> Shared:
+        real = batch.real()
+        tokens = self.tokens(batch.tokens, batch.places, real)
         return Shared(
-            inputs=self._dit.inputs(_with_and_without(batch.condition), _twice(tokens)),
-            real=_twice(batch.real),
-            rotation=self._dit.rotation(_twice(batch.places)),
-            visible=None if batch.visible is None else _twice(batch.visible),
+            inputs=self.dit.inputs(with_and_without(batch.condition), _twice(tokens)),
+            real=_twice(real),
+            rotation=self.dit.rotation(_twice(batch.places)),
+            visible=_visible(batch),
         )
 
 
-class _Batch(NamedTuple):
-    """Clips side by side, filled up to the length T of the longest."""
+class Batch(NamedTuple):
+    """Clips side by side, filled up to T frames each."""
 
     lengths: list[int]
     tokens: Tensor
@@ -116,32 +112,33 @@ class _Batch(NamedTuple):
     condition: Tensor
     """float32 [B, T, 80]."""
     speakers: Tensor
-    """float32 [B, 192]."""
+    """float32 [B, 192], of length 1."""
     noise: Tensor
     """float32 [B, T, 80]."""
-    real: Tensor
-    """As in Shared."""
-    visible: Tensor | None
-    """As in Shared."""
+    limits: Tensor | None
+    """int64 [B, T]: as in FlowInput; 1 beyond a clip's end. None: each frame sees all T."""
     pinned: tuple[Tensor, Tensor] | None
     """Whether a frame is, bool [B, T, 1], and where to, float32 [steps, B, T, 80]."""
 
     @classmethod
-    def of(cls, clips: Sequence[FlowInput], steps: int) -> _Batch:
+    def of(cls, clips: Sequence[FlowInput], steps: int, frames: int = 0) -> Batch:
+        """Put clips side by side, for so many steps and with at least so many frames."""
         lengths = [len(clip.noise) for clip in clips]
-        frames = max(lengths)
-        noise = _stacked((clip.noise for clip in clips), frames)
+        frames = max(frames, *lengths)
         return cls(
             lengths=lengths,
             tokens=_frame_tokens(clips, frames),
             places=_stacked(map(_places, clips), frames),
             condition=_stacked(map(_condition, clips), frames),
-            speakers=torch.stack([clip.speaker for clip in clips]),
-            noise=noise,
-            real=_first(lengths, frames, noise.device).float(),
-            visible=_visible(clips, frames),
+            speakers=functional.normalize(torch.stack([clip.speaker for clip in clips])),
+            noise=_stacked((clip.noise for clip in clips), frames),
+            limits=_limits(clips, frames),
             pinned=_pinned(clips, steps, frames),
         )
+
+    def real(self) -> Tensor:
+        """1 for a frame of a clip, 0 for one beyond its end, float32 [B, T, 1]."""
+        return _first(self.lengths, self.noise.shape[1], self.noise.device).float()
 
     def pin(self, x: Tensor, step: int) -> Tensor:
         """Put the pinned frames of [B, T, 80] where they are before this step."""
@@ -149,6 +146,13 @@ class _Batch(NamedTuple):
             return x
         is_pinned, places = self.pinned
         return torch.where(is_pinned, places[step], x)
+
+    def outputs(self, x: Tensor, path: Tensor) -> list[FlowOutput]:
+        """Each clip's part of x, [B, T, 80], and of x before each step, [steps, B, T, 80]."""
+        return [
+            FlowOutput(x[row, :frames], path[:, row, :frames])
+            for row, frames in enumerate(self.lengths)
+        ]
 
 
 def time_grid(steps: int) -> tuple[Tensor, list[float]]:
@@ -166,12 +170,37 @@ def time_grid(steps: int) -> tuple[Tensor, list[float]]:
     return torch.stack(times), strides
 
 
+def group_by_length(
+    lengths: Sequence[int], max_waste: float = 0.25, *, most_clips: int, most_frames: int
+) -> list[list[int]]:
+    """Which clips to solve together, so that little of the work is filling up.
+
+    Args:
+        lengths: Of the clips, in frames.
+        max_waste: Share of what a clip is filled up to that may lie beyond its end.
+        most_clips: In a group.
+        most_frames: In a group, filled up; a clip that has more is alone.
+    Returns:
+        Places in `lengths`, each once, longest clip first.
+    """
+    groups: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        group = groups[-1] if groups else []
+        longest = lengths[group[0]] if group else 0
+        fits = len(group) < most_clips and longest * (len(group) + 1) <= most_frames
+        if group and fits and lengths[place] >= (1 - max_waste) * longest:
+            group.append(place)
+        else:
+            groups.append([place])
+    return groups
+
+
 def _frame_tokens(clips: Sequence[FlowInput], frames: int) -> Tensor:
     counts = [(len(clip.tokens), len(clip.noise)) for clip in clips]
     assert all(own <= _FRAMES_PER_TOKEN * tokens for tokens, own in counts), counts
     places = _stacked((tokens_of_frames(*count) for count in counts), frames)
     tokens = _stacked((clip.tokens for clip in clips), max(tokens for tokens, _ in counts))
-    return tokens.gather(1, places.to(tokens.device))
+    return tokens.gather(1, places.to(tokens.device, non_blocking=True))
 
 
 def _places(clip: FlowInput) -> Tensor:
@@ -184,19 +213,25 @@ def _condition(clip: FlowInput) -> Tensor:
     return clip.condition[max(0, len(clip.condition) - len(clip.noise)) :]
 
 
-def _visible(clips: Sequence[FlowInput], frames: int) -> Tensor | None:
+def _limits(clips: Sequence[FlowInput], frames: int) -> Tensor | None:
     if all(len(clip.noise) == frames and clip.limits is None for clip in clips):
         return None
     # A frame beyond the end sees one: attention to nothing is not a number.
-    limits = _stacked((_limits(clip) for clip in clips), frames, fill=1)
-    return (torch.arange(frames, device=limits.device) < limits[..., None])[:, None]
+    return _stacked(map(_own_limits, clips), frames, fill=1)
 
 
-def _limits(clip: FlowInput) -> Tensor:
+def _own_limits(clip: FlowInput) -> Tensor:
     frames = len(clip.noise)
     if clip.limits is None:
         return torch.full((frames,), frames, device=clip.noise.device)
     return clip.limits.clamp(max=frames)
+
+
+def _visible(batch: Batch) -> Tensor | None:
+    if batch.limits is None:
+        return None
+    frames = torch.arange(batch.limits.shape[1], device=batch.limits.device)
+    return _twice(frames < batch.limits[..., None])[:, None]
 
 
 def _pinned(clips: Sequence[FlowInput], steps: int, frames: int) -> tuple[Tensor, Tensor] | None:
@@ -212,7 +247,9 @@ def _pinned(clips: Sequence[FlowInput], steps: int, frames: int) -> tuple[Tensor
 
 def _first(counts: list[int], frames: int, device: torch.device) -> Tensor:
     """True for so many frames of each clip, bool [B, T, 1]."""
-    return (torch.arange(frames) < torch.tensor(counts)[:, None])[..., None].to(device)
+    return (torch.arange(frames) < torch.tensor(counts)[:, None])[..., None].to(
+        device, non_blocking=True
+    )
 
 
 def _stacked(rows: Iterable[Tensor], length: int, fill: int = 0) -> Tensor:
@@ -229,5 +266,6 @@ def _twice(clips: Tensor) -> Tensor:
     return torch.cat((clips, clips))
 
 
-def _with_and_without(clips: Tensor) -> Tensor:
+def with_and_without(clips: Tensor) -> Tensor:
+    """[B, ...] -> [2 B, ...]: then zeros, for the pass that is to know nothing of them."""
     return torch.cat((clips, torch.zeros_like(clips)))

@@ -42,6 +42,20 @@ class Piece:
         self.mel = mel
         self.sound = sound
 
+    def take(self, tokens: Sequence[int], end: int) -> None:
+        """Add tokens up to the end of the speech, or to as many as it may have."""
+        for token in tokens:
+            if self.has_ended:
+                return
+            if token != end:
+                self.tokens.append(token)
+            self.has_ended = token == end or self.is_full
+
+    @property
+    def lacking(self) -> int:
+        """Tokens to the end of its next block."""
+        return min(self.mel.wanted(), self.params.max_tokens) - len(self.tokens)
+
     @property
     def is_full(self) -> bool:
         """It has as many tokens as its text can need."""

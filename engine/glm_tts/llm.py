@@ -14,7 +14,7 @@ from engine.glm_tts.kv_cache import KvCache
 from engine.glm_tts.tensors import Weights
 
 
-class _Layer(NamedTuple):
+class Layer(NamedTuple):
     """Matrices [out, in]; those that read the same input are one."""
 
     attention_norm: Tensor
@@ -35,6 +35,11 @@ class Llm:
     Attributes:
         column_ids: [V] int64: the vocabulary id of each column of the logits.
         end: The column of the end of speech.
+        embedding: [vocab, hidden].
+        layers: From the first on.
+        norm: [hidden], the last one's weight.
+        head: [V, hidden].
+        cos, sin: [max_positions, head_dim / 2] float32.
     """
 
     def __init__(
@@ -50,26 +55,41 @@ class Llm:
                 speech token n, and the last one is the end: nothing else can be drawn.
         """
         self.dims = dims
-        self._embedding = weights["model.embed_tokens.weight"]
-        self._layers = [_layer(weights, index) for index in range(dims.layers)]
-        self._norm = weights["model.norm.weight"]
-        device = self._embedding.device
+        self.embedding = weights["model.embed_tokens.weight"]
+        self.layers = [_layer(weights, index) for index in range(dims.layers)]
+        self.norm = weights["model.norm.weight"]
+        device = self.embedding.device
         if full_head:
             self.end = ids.end
             self.column_ids = torch.arange(dims.vocab, device=device)
-            self._head = self._embedding
+            self.head = self.embedding
         else:
             self.end = ids.audio_tokens
             first = ids.first_audio
             columns = (*range(first, first + ids.audio_tokens), ids.end)
             self.column_ids = torch.tensor(columns, device=device)
-            self._head = self._embedding[self.column_ids]
-        self._cos, self._sin = _rope_tables(dims, device)
+            self.head = self.embedding[self.column_ids]
+        self.cos, self.sin = _rope_tables(dims, device)
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights, and of the cache."""
-        return self._embedding.dtype
+        return self.embedding.dtype
+
+    @torch.inference_mode()
+    def fold_norms(self) -> None:
+        """Make each norm's weight part of the matrix behind it, for kernels that know no weight.
+
+        The logits stay the same but for rounding. Not with `full_head`: that is the embedding.
+        """
+        assert self.head is not self.embedding
+        ones = torch.ones_like(self.norm)
+        for index, layer in enumerate(self.layers):
+            layer.qkv.mul_(layer.attention_norm)
+            layer.gate_up.mul_(layer.mlp_norm)
+            self.layers[index] = layer._replace(attention_norm=ones, mlp_norm=ones)
+        self.head.mul_(self.norm)
+        self.norm = ones
 
     @torch.inference_mode()
     def prefill(self, ids: Tensor, lengths: Tensor, slots: Tensor, cache: KvCache) -> Tensor:
@@ -98,7 +118,7 @@ class Llm:
 
     @torch.inference_mode()
     def decode(self, ids: Tensor, slots: Tensor, cache: KvCache) -> Tensor:
-        """Read one more token in each slot; the slot must have room for it.
+        """Read one more token in each slot; in a full one, in the place of its last.
 
         Args:
             ids: [B] int64, of the vocabulary.
@@ -107,7 +127,7 @@ class Llm:
         Returns:
             Logits after the token, [B, V] float32.
         """
-        positions = cache.lengths[slots]
+        positions = cache.lengths[slots].clamp(max=cache.tokens - 1)
         lengths = positions + 1
 
         def attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -120,10 +140,10 @@ class Llm:
 
     def _run_layers(self, ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """ids [...] -> [..., hidden], before the last norm; positions broadcast to ids."""
-        x = F.embedding(ids, self._embedding)
-        cos, sin = self._cos[positions][..., None, :], self._sin[positions][..., None, :]
+        x = F.embedding(ids, self.embedding)
+        cos, sin = self.cos[positions][..., None, :], self.sin[positions][..., None, :]
         heads, kv_heads = self.dims.heads, self.dims.kv_heads
-        for index, layer in enumerate(self._layers):
+        for index, layer in enumerate(self.layers):
             qkv = F.linear(self._rms_norm(x, layer.attention_norm), layer.qkv)
             qkv = qkv.view(*ids.shape, heads + 2 * kv_heads, self.dims.head_dim)
             qk, v = torch.split(qkv, [heads + kv_heads, kv_heads], -2)
@@ -135,7 +155,7 @@ class Llm:
         return x
 
     def _logits(self, x: Tensor) -> Tensor:
-        return F.linear(self._rms_norm(x, self._norm), self._head).float()
+        return F.linear(self._rms_norm(x, self.norm), self.head).float()
 
     def _rms_norm(self, x: Tensor, weight: Tensor) -> Tensor:
         """In float32 inside, whatever the dtype."""
@@ -178,11 +198,11 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return rotated.to(x.dtype)
 
 
-def _layer(weights: Weights, index: int) -> _Layer:
+def _layer(weights: Weights, index: int) -> Layer:
     def weight(name: str) -> Tensor:
         return weights[f"model.layers.{index}.{name}.weight"]
 
-    return _Layer(
+    return Layer(
         attention_norm=weight("input_layernorm"),
         qkv=torch.cat([weight(f"self_attn.{part}_proj") for part in "qkv"]),
         attention_out=weight("self_attn.o_proj"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from msgspec import Struct
@@ -24,6 +26,12 @@ from engine.glm_tts.vocoder import Hift
 from engine.glm_tts.vocos import Vocos
 from engine.types import Device
 
+if TYPE_CHECKING:
+    # It needs Triton, which comes with torch for CUDA only.
+    from engine.glm_tts.cuda_flow import CudaFlow
+
+_STREAM_BUCKETS = (1, 2, 4, 8, 16)
+"""Streams that the vocoder is recorded for."""
 _GPU_BATCH = 64
 _CPU_BATCH = 1
 """A batch gains nothing there, and alone a job's bits depend on nothing else."""
@@ -42,8 +50,27 @@ class Model(Struct, frozen=True, kw_only=True):
     tokenizer: Tokenizer
     prompts: PromptEncoder
     decoder: Decoder
-    flow: Flow
+    flow: Flow | CudaFlow
     vocoder: Hift | Vocos
+
+    def record(self, windows: Sequence[int]) -> None:
+        """Record on a GPU what is fast only when recorded. The decoder has done so by itself.
+
+        Args:
+            windows: Mel frames that the vocoder is given at once.
+        """
+        if not isinstance(self.flow, Flow):
+            self.flow.warm_up()
+        if isinstance(self.vocoder, Hift):
+            self.vocoder.warm_up(windows, _STREAM_BUCKETS)
+
+    def forget_addresses(self) -> None:
+        """Before the tensors are moved: drop what was recorded."""
+        self.decoder.forget_addresses()
+        if not isinstance(self.flow, Flow):
+            self.flow.forget_addresses()
+        if isinstance(self.vocoder, Hift):
+            self.vocoder.forget_addresses()
 
 
 def load_model(options: GlmTtsOptions, device: Device) -> Model:
@@ -77,7 +104,7 @@ def load_model(options: GlmTtsOptions, device: Device) -> Model:
         tokenizer=_tokenizer(checkpoint),
         prompts=_prompts(checkpoint, target),
         decoder=Decoder(llm, slots=max_batch, context_tokens=options.context_tokens, device=target),
-        flow=Flow(dims.flow, checkpoint.load_flow(target)),
+        flow=_flow(options, checkpoint, target),
         vocoder=_vocoder(options, checkpoint, target),
     )
 
@@ -129,9 +156,24 @@ def _prompts(checkpoint: Checkpoint, device: torch.device) -> PromptEncoder:
     return PromptEncoder(dims.rates, tokenizer, speaker, device)
 
 
+def _flow(options: GlmTtsOptions, checkpoint: Checkpoint, device: torch.device) -> Flow | CudaFlow:
+    dims, weights = checkpoint.dims.flow, checkpoint.load_flow(device)
+    precision = options.flow_precision
+    if precision == "auto":
+        precision = "float32" if device.type == "cpu" else "float16"
+    if precision == "float32":
+        return Flow(dims, weights)
+    if device.type == "cpu":
+        raise LoadFailed(f"flow_precision {precision} needs a GPU")
+    from engine.glm_tts.cuda_flow import CudaFlow
+
+    return CudaFlow(dims, weights, precision)
+
+
 def _vocoder(options: GlmTtsOptions, checkpoint: Checkpoint, device: torch.device) -> Hift | Vocos:
     if options.sample_rate == 24_000:
-        return Hift(checkpoint.dims.hift, checkpoint.load_hift(device))
+        weights = checkpoint.load_hift(device)
+        return Hift(checkpoint.dims.hift, weights, options.vocoder_precision)
     if checkpoint.vocos is None:
         raise LoadFailed("sample_rate 32000 needs vocos2d/generator_jit.ckpt, which is not there")
     return Vocos(checkpoint.vocos, device)

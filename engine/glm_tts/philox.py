@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -29,7 +31,7 @@ class Purpose(IntEnum):
     MEL = 3
     """The flow's start: row = frame of the clip, prompt included; column = bin."""
     SOURCE = 4
-    """The vocoder's source: row = sample of the clip, column = harmonic."""
+    """The vocoder's source: row = frame of the clip, column = sample of it."""
 
 
 def normals(seeds: Tensor, purpose: Purpose, rows: Tensor, columns: int) -> Tensor:
@@ -43,6 +45,10 @@ def normals(seeds: Tensor, purpose: Purpose, rows: Tensor, columns: int) -> Tens
     Returns:
         [B, R, columns] float32.
     """
+    if _is_fused(seeds):
+        from engine.glm_tts.philox_kernels import draw
+
+        return draw(seeds, purpose, rows, columns, is_normal=True)
     uniforms = _uniforms(seeds, purpose, rows, columns)
     first, second = uniforms[..., 0::2], uniforms[..., 1::2]
     radius = torch.sqrt(-2 * torch.log(first))
@@ -57,7 +63,21 @@ def exponentials(seeds: Tensor, purpose: Purpose, rows: Tensor, columns: int) ->
     Returns:
         [B, R, columns] float32, above 0.
     """
+    if _is_fused(seeds):
+        from engine.glm_tts.philox_kernels import draw
+
+        return draw(seeds, purpose, rows, columns, is_normal=False)
     return -torch.log(_uniforms(seeds, purpose, rows, columns)[..., :columns])
+
+
+def _is_fused(seeds: Tensor) -> bool:
+    """One kernel does it, with the same numbers but for the last bits of their functions."""
+    return seeds.is_cuda and _has_triton()
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def _uniforms(seeds: Tensor, purpose: Purpose, rows: Tensor, columns: int) -> Tensor:

@@ -24,12 +24,14 @@ from engine.glm_tts.guards import SilenceRun
 from engine.glm_tts.history import History
 from engine.glm_tts.job import GlmTtsJob, Piece
 from engine.glm_tts.model import Model, load_model
+from engine.glm_tts.offload import Offloader
 from engine.glm_tts.presets import preset_of
 from engine.glm_tts.sampling import K_MAX
 from engine.glm_tts.stream import BlockPlan, MelStream, Voice
 from engine.protocol import Emit
 from engine.types import (
     Device,
+    DeviceMemory,
     EngineInfo,
     Job,
     PromptFeatures,
@@ -37,6 +39,10 @@ from engine.types import (
     SynthesisRequest,
     VoicePrompt,
 )
+
+_BURST = 4
+"""Tokens drawn before the host looks at them: the device need not wait for it in between. What is
+drawn beyond a speech's end is thrown away, and a job that comes waits a little longer."""
 
 _PREFILLS = 8
 """Prompts read in one step: more would keep the streams that play waiting."""
@@ -59,18 +65,47 @@ class GlmTts:
         return self._model
 
     def load(self, device: Device) -> EngineInfo:
-        self._model = load_model(self._options, device)
-        self._plan = BlockPlan.of(self._options, self._model.rates)
+        self._model = model = load_model(self._options, device)
+        self._plan = BlockPlan.of(self._options, model.rates)
+        model.record(self._windows())
+        self._offloader = Offloader(
+            model,
+            model.device,
+            scratch=model.decoder.scratch,
+            forget=model.forget_addresses,
+            recapture=self._recapture,
+        )
         return EngineInfo(
             name="glm-tts",
             task="speech",
-            sample_rate=self._model.rates.sample_rate,
+            sample_rate=model.rates.sample_rate,
             languages=("zh", "en"),
             clones_voices=True,
-            revision=self._model.revision,
+            revision=model.revision,
+            refuses_overload=True,
             honours=frozenset({"seed", "strategy", "temperature", "top_p", "top_k"}),
-            description=self._model.description,
+            description=model.description,
         )
+
+    def offload(self) -> None:
+        self._offloader.offload()
+
+    def restore(self) -> None:
+        self._offloader.restore()
+
+    def memory(self) -> DeviceMemory | None:
+        return self._offloader.memory()
+
+    def _recapture(self) -> None:
+        self.model.decoder.record()
+        self.model.record(self._windows())
+
+    def _windows(self) -> list[int]:
+        """Mel frames that the vocoder is given at once, by the plan."""
+        per_token = self.model.rates.mel_hz // self.model.rates.token_hz
+        context, hold = self.model.vocoder.context_frames, self.model.vocoder.hold_frames
+        first, *others = (per_token * tokens for tokens in self._plan.blocks)
+        return [first, *(frames + context + hold for frames in others)]
 
     @torch.inference_mode()
     def prepare(self, prompt: VoicePrompt) -> PromptFeatures:
@@ -125,7 +160,7 @@ class GlmTts:
             case "prefill":
                 self._prefill(batch)
             case "decode":
-                self._take(batch, self.model.decoder.step([_slot(job) for job in batch]))
+                self._decode(batch)
             case _:
                 self._render(batch, emit)
 
@@ -171,20 +206,20 @@ class GlmTts:
         return int(self._options.min_tokens_per_text_token * len(text_ids))
 
     def _prefill(self, jobs: Sequence[GlmTtsJob]) -> None:
-        self._take(jobs, self.model.decoder.prefill([_slot(job) for job in jobs]))
+        self._take(jobs, self.model.decoder.prefill([_slot(job) for job in jobs])[None])
 
-    def _take(self, jobs: Sequence[GlmTtsJob], sampled: Tensor) -> None:
-        """Give each job the token that was sampled for it, and its next stage."""
+    def _decode(self, jobs: Sequence[GlmTtsJob]) -> None:
+        count = min(_BURST, max(job.current.lacking for job in jobs))
+        self._take(jobs, self.model.decoder.step([_slot(job) for job in jobs], count))
+
+    def _take(self, jobs: Sequence[GlmTtsJob], drawn: Tensor) -> None:
+        """Give each job the tokens that were drawn for it, [count, B], and its next stage."""
         # The host has to know when a block is full or the speech is over.
-        for job, token in zip(jobs, sampled.tolist(), strict=True):
+        for job, tokens in zip(jobs, drawn.T.tolist(), strict=True):
             piece = job.current
-            if token == self.model.ids.audio_tokens:
-                piece.has_ended = True
-            else:
-                piece.tokens.append(token)
-                if piece.is_full:
-                    piece.has_ended = True
-                    job.remark = f"cut off: no end after {len(piece.tokens)} speech tokens"
+            piece.take(tokens, end=self.model.ids.audio_tokens)
+            if piece.is_full:
+                job.remark = f"cut off: no end after {len(piece.tokens)} speech tokens"
             job.stage = "render" if piece.has_block else "decode"
 
     def _render(self, jobs: Sequence[GlmTtsJob], emit: Emit) -> None:

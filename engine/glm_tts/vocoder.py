@@ -1,4 +1,4 @@
-"""Mel to audio at 24 kHz (HiFT), whole or frame by frame as the mel comes.
+"""Mel to audio, frame by frame as the mel comes.
 
 A stream's next frames are computed in a window: with the frames before them that they depend on,
 computed once more, and with those after them. An end of the window that is not an end of the clip
@@ -8,34 +8,35 @@ the clip's own. So the pieces join to what the whole clip gives.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import product
+from math import prod
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from engine.glm_tts.dims import HiftDims
+from engine.glm_tts.hift import HiftNetwork, Precision, network_of
 from engine.glm_tts.philox import Purpose, normals
-from engine.glm_tts.source import HARMONICS, HOP, SAMPLE_RATE, Conv, HarmonicSource, PitchPredictor
+from engine.glm_tts.source import (
+    HARMONICS,
+    HOP,
+    SAMPLE_RATE,
+    HarmonicSource,
+    PitchPredictor,
+    at_frame,
+)
 from engine.glm_tts.tensors import Weights
+from engine.glm_tts.vocoder_graphs import WindowGraphs
 
-_UPSAMPLING = (8, 5, 3)
-_SOURCE_STRIDES = (15, 3, 1)
-_BRANCHES = 3
-_DILATIONS = (1, 3, 5)
-_SLOPE = 0.1
-_LAST_SLOPE = 0.01
-_WINDOW = 16
-"""Samples of the short spectra, four of them to a frame's hop."""
-_STRIDE = 4
-_BINS = _WINDOW // 2 + 1
-_LOUDEST = 100.0
-_CEILING = 0.99
+_MOST_FRAMES = 4096
+"""In one batch, for its memory: some 1 GB."""
+_NOBODY = (0, 0, 0, 1, 1)
+"""The place of a window that fills up a batch."""
 
 
 @dataclass
@@ -62,6 +63,11 @@ class VocoderState:
     def waiting(self) -> int:
         """Frames whose audio is not given."""
         return len(self.mels) - self.context
+
+    def place(self, frames: int) -> tuple[int, int, int, int, int]:
+        """Seed, first frame in the clip, context, where `frames` more end, frames there are."""
+        start = self.given - self.context
+        return self.seed, start, self.context, self.context + frames, len(self.mels)
 
     def advance(self, frames: int, keep: int) -> None:
         """Count the next frames as given, and keep so many before the next as context."""
@@ -91,10 +97,14 @@ class Vocoder(ABC):
 
     @abstractmethod
     def _render(self, states: Sequence[VocoderState], frames: Sequence[int]) -> list[Tensor]:
-        """Audio of each stream's next frames; the streams hold equally many.
+        """Audio of each stream's next frames; the streams have equal `_width`.
 
         Sets what they carry; `vocode` does the rest.
         """
+
+    def _width(self, frames: int) -> int:
+        """What windows of so many frames have in common with those that share their batch."""
+        return frames
 
     @torch.inference_mode()
     def vocode(
@@ -118,7 +128,7 @@ class Vocoder(ABC):
             state.mels = torch.cat((state.mels, new))
             frames.append(state.waiting - (0 if last else self.hold_frames))
             if frames[index] > 0:
-                alike[len(state.mels)].append(index)
+                alike[self._width(len(state.mels))].append(index)
         for group in alike.values():
             rendered = self._render([states[at] for at in group], [frames[at] for at in group])
             for at, samples in zip(group, rendered, strict=True):
@@ -130,13 +140,15 @@ class Vocoder(ABC):
 class Hift(Vocoder):
     """The vocoder at 24 kHz.
 
-    Streamed audio is that of the whole clip but for the rounding of convolutions whose length or
-    batch differs: measured 3e-6 of full scale in float32. It does not grow with the clip, for
-    pitch and phase do not depend on the cut.
+    Streamed audio is that of the whole clip. On a CPU it is but for the rounding of convolutions
+    whose length or batch differs: measured 3e-6 of full scale in float32. It does not grow with
+    the clip, for pitch and phase do not depend on the cut. On CUDA with Triton windows of
+    different lengths share a batch.
 
     Args:
         dims: Sizes.
         weights: By the checkpoint's names, weight norm folded, on one device.
+        precision: Of the convolutions on CUDA.
     """
 
     sample_rate = SAMPLE_RATE
@@ -145,12 +157,32 @@ class Hift(Vocoder):
     context_frames = 20
     hold_frames = 20
 
-    def __init__(self, dims: HiftDims, weights: Weights) -> None:
+    def __init__(self, dims: HiftDims, weights: Weights, precision: Precision = "float32") -> None:
         self._mels = dims.mels
         self._pitch = PitchPredictor(weights)
         self._source = HarmonicSource(weights)
-        self._network = _Network(weights)
         self._device = weights["conv_pre.weight"].device
+        self._network = network_of(dims, weights, precision)
+        # Windows of a batch may differ in length.
+        self._is_ragged = not isinstance(self._network, HiftNetwork)
+        self._graphs = WindowGraphs(self._compute, self._example)
+
+    @torch.inference_mode()
+    def warm_up(
+        self, frame_counts: Sequence[int], stream_counts: Sequence[int], within_s: float = 5.0
+    ) -> None:
+        """Make windows of these lengths, of so many streams at once, fast from now on.
+
+        Shorter windows are filled up, longer ones run as they are; so streams. What is not done in
+        `within_s` is left. Does nothing where there are no CUDA graphs.
+        """
+        if self._is_ragged and self._device.type == "cuda":
+            shapes = product(stream_counts, frame_counts)
+            self._graphs.capture((x for x in shapes if prod(x) <= _MOST_FRAMES), within_s)
+
+    def forget_addresses(self) -> None:
+        """Before tensors are moved: drop what was recorded."""
+        self._graphs.forget()
 
     def begin(self, seed: int) -> VocoderState:
         return VocoderState(
@@ -170,152 +202,59 @@ class Hift(Vocoder):
             float32 [B, 480 T].
         """
         f0 = self._pitch(mels.mT)
-        return self._audio(mels, f0, self._source.cycles(f0), noise)
-
-    def _render(self, states: Sequence[VocoderState], frames: Sequence[int]) -> list[Tensor]:
-        mels = torch.stack([state.mels for state in states])
-        f0 = self._pitch(mels.mT)
-        # A window's own count starts at its first frame: shift it to go on where the last ended.
-        shifted = [
-            own + (state.carry - own[:, state.context])[:, None]
-            for own, state in zip(self._source.cycles(f0), states, strict=True)
-        ]
-        audio = self._audio(mels, f0, torch.stack(shifted), self._noise(states))
-        parts = []
-        for samples, cycles, state, count in zip(audio, shifted, states, frames, strict=True):
-            end = state.context + count
-            state.carry = cycles[:, end].frac()
-            parts.append(samples[HOP * state.context : HOP * end])
-        return parts
-
-    def _audio(self, mels: Tensor, f0: Tensor, cycles: Tensor, noise: Tensor) -> Tensor:
-        sines = self._source.sines(f0, cycles[..., 1:])
+        sines = self._source.sines(f0, self._source.cycles(f0)[..., 1:])
         return self._network(mels.mT, self._source.mix(f0, sines, noise))
 
-    def _noise(self, states: Sequence[VocoderState]) -> Tensor:
-        """By sample of the clip, whatever window it is in; float32 [B, 480 T, 9]."""
-        seeds = torch.tensor([state.seed for state in states], device=self._device)
-        starts = [[HOP * (state.given - state.context)] for state in states]
-        window = torch.arange(HOP * len(states[0].mels), device=self._device)
-        samples = torch.tensor(starts, device=self._device) + window
-        return normals(seeds, Purpose.SOURCE, samples, HARMONICS)
+    def _width(self, frames: int) -> int:
+        return self._graphs.frames(frames)
 
-
-class _Network:
-    """Upsamples the mel in three stages, adds the source to each, and ends in a short spectrum.
-
-    Works in the precision of its weights.
-    """
-
-    def __init__(self, weights: Weights) -> None:
-        self._first = Conv.of(weights, "conv_pre")
-        self._stages = [_Stage.of(weights, index) for index in range(len(_UPSAMPLING))]
-        self._last = Conv.of(weights, "conv_post")
-        self._spectrum = _ShortSpectrum(self._first.weight.device)
-
-    def __call__(self, mels: Tensor, source: Tensor) -> Tensor:
-        """float32 [B, 80, T] and [B, 480 T] -> audio, float32 [B, 480 T]."""
-        dtype = self._first.weight.dtype
-        spectrum = self._spectrum.analyse(source).to(dtype)
-        x = self._first(mels.to(dtype))
-        for index, stage in enumerate(self._stages):
-            x = stage.upsample(functional.leaky_relu(x, _SLOPE), _UPSAMPLING[index])
-            if stage is self._stages[-1]:
-                # A spectrum of N strides has N + 1 columns.
-                x = functional.pad(x, (1, 0), mode="reflect")
-            x = stage.blend(x, spectrum, _SOURCE_STRIDES[index])
-        x = self._last(functional.leaky_relu(x, _LAST_SLOPE)).float()
-        magnitude = x[:, :_BINS].exp().clamp(max=_LOUDEST)
-        phase = x[:, _BINS:].sin()
-        polar = torch.cat((magnitude * phase.cos(), magnitude * phase.sin()), 1)
-        return self._spectrum.synthesize(polar).clamp(-_CEILING, _CEILING)
-
-
-class _ShortSpectrum:
-    """Spectra of 16 samples, real parts above imaginary, and the audio that has such spectra."""
-
-    def __init__(self, device: torch.device) -> None:
-        window = torch.hann_window(_WINDOW, dtype=torch.float64)
-        turns = torch.arange(_BINS)[:, None] * torch.arange(_WINDOW) / _WINDOW
-        angles = 2 * math.pi * turns.double()
-        waves = torch.cat((angles.cos(), -angles.sin()))[:, None] * window
-        # All bins but the first and the last stand for two.
-        twice = torch.full((_BINS,), 2.0, dtype=torch.float64)
-        twice[[0, -1]] = 1
-        self._analysis = waves.float().to(device)
-        self._synthesis = (waves * twice.repeat(2)[:, None, None] / _WINDOW).float().to(device)
-        self._overlap = window.square()[None, None].float().to(device)
-
-    def analyse(self, audio: Tensor) -> Tensor:
-        """[B, 4 N] -> [B, 18, N + 1]; the audio is mirrored at its ends."""
-        padded = functional.pad(audio[:, None], (_WINDOW // 2, _WINDOW // 2), mode="reflect")
-        return functional.conv1d(padded, self._analysis, stride=_STRIDE)
-
-    def synthesize(self, spectrum: Tensor) -> Tensor:
-        """[B, 18, N + 1] -> [B, 4 N]."""
-        # torch.istft would look at the sum of its windows on the host.
-        added = functional.conv_transpose1d(spectrum, self._synthesis, stride=_STRIDE)
-        ones = torch.ones_like(spectrum[:1, :1])
-        weight = functional.conv_transpose1d(ones, self._overlap, stride=_STRIDE)
-        inner = slice(_WINDOW // 2, -_WINDOW // 2)
-        return added[:, 0, inner] / weight[:, 0, inner]
-
-
-class _Snake(NamedTuple):
-    alpha: Tensor
-    """[C, 1]."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x + torch.sin(self.alpha * x).square() / (self.alpha + 1e-9)
-
-
-class _Residual(NamedTuple):
-    """Convolutions that see further and further, each added to what it saw."""
-
-    steps: list[tuple[_Snake, Conv, _Snake, Conv]]
-
-    @classmethod
-    def of(cls, weights: Weights, name: str) -> _Residual:
-        def half(side: int, step: int) -> tuple[_Snake, Conv]:
-            alpha = weights[f"{name}.activations{side}.{step}.alpha"]
-            return _Snake(alpha[:, None]), Conv.of(weights, f"{name}.convs{side}.{step}")
-
-        return cls([(*half(1, step), *half(2, step)) for step in range(len(_DILATIONS))])
-
-    def __call__(self, x: Tensor) -> Tensor:
-        for dilation, (before, wide, between, narrow) in zip(_DILATIONS, self.steps, strict=True):
-            x = x + narrow(between(wide(before(x), dilation)))
-        return x
-
-
-class _Stage(NamedTuple):
-    """One step of the upsampling, and what follows at its rate."""
-
-    up: Conv
-    source_down: Conv
-    source: _Residual
-    branches: list[_Residual]
-
-    @classmethod
-    def of(cls, weights: Weights, index: int) -> _Stage:
-        return cls(
-            up=Conv.of(weights, f"ups.{index}"),
-            source_down=Conv.of(weights, f"source_downs.{index}"),
-            source=_Residual.of(weights, f"source_resblocks.{index}"),
-            branches=[
-                _Residual.of(weights, f"resblocks.{_BRANCHES * index + branch}")
-                for branch in range(_BRANCHES)
-            ],
+    def _render(self, states: Sequence[VocoderState], frames: Sequence[int]) -> list[Tensor]:
+        width = self._width(len(states[0].mels))
+        most = self._graphs.most_clips(width) or max(1, _MOST_FRAMES // width)
+        if len(states) > most:
+            first = self._render(states[:most], frames[:most])
+            return first + self._render(states[most:], frames[most:])
+        more = self._graphs.clips(len(states), width) - len(states)
+        places = [state.place(count) for state, count in zip(states, frames, strict=True)]
+        mels = torch.zeros(len(states) + more, width, self._mels, device=self._device)
+        for row, state in zip(mels, states, strict=False):
+            row[: len(state.mels)] = state.mels
+        carry = torch.stack([state.carry for state in states])
+        audio, carry = self._graphs(
+            mels,
+            functional.pad(carry, (0, 0, 0, more)),
+            torch.tensor(places + [_NOBODY] * more).to(self._device, non_blocking=True),
         )
+        for state, own in zip(states, carry, strict=False):
+            state.carry = own
+        ends = [HOP * place[3] for place in places]
+        starts = [HOP * state.context for state in states]
+        return [row[a:b] for row, a, b in zip(audio, starts, ends, strict=False)]
 
-    def upsample(self, x: Tensor, stride: int) -> Tensor:
-        """[B, 2 C, T] -> [B, C, stride * T]."""
-        padding = (self.up.weight.shape[-1] - stride) // 2
-        return functional.conv_transpose1d(x, self.up.weight, self.up.bias, stride, padding)
+    def _compute(self, mels: Tensor, carry: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio of windows, float32 [B, 480 T], and what the next ones carry, float64 [B, 9].
 
-    def blend(self, x: Tensor, spectrum: Tensor, stride: int) -> Tensor:
-        """Add the source to [B, C, T], and shape both."""
-        weight, bias = self.source_down
-        source = functional.conv1d(spectrum, weight, bias, stride, padding=stride // 2)
-        x = x + self.source(source)
-        return torch.stack([branch(x) for branch in self.branches]).mean(0)
+        Args:
+            mels: float32 [B, T, 80], zeros where a window has ended.
+            carry: float64 [B, 9].
+            places: int64 [B, 5], of each window its state's `place`.
+        """
+        seeds, first, context, end, frames = places.T.contiguous()
+        f0 = self._pitch(mels.mT, frames if self._is_ragged else None)
+        cycles = self._source.resumed(f0, carry, context)
+        rows = first[:, None] + torch.arange(mels.shape[1], device=self._device)
+        # A number for each sample of the clip, whatever window it is in.
+        noise = normals(seeds, Purpose.SOURCE, rows, HOP).flatten(1)
+        hiss = self._source.hiss(noise)
+        if isinstance(self._network, HiftNetwork):
+            sines = self._source.sines(f0, cycles[..., 1:])
+            audio = self._network(mels.mT, self._source.add(f0, sines, hiss))
+        else:
+            source = self._network.mix(f0, cycles, hiss, frames)
+            audio = self._network(mels.mT, source, frames)
+        return audio, at_frame(cycles, end).frac()
+
+    def _example(self, clips: int, frames: int) -> tuple[Tensor, ...]:
+        mels = torch.zeros(clips, frames, self._mels, device=self._device)
+        carry = mels.new_zeros(clips, HARMONICS, dtype=torch.float64)
+        return mels, carry, torch.tensor([(*_NOBODY[:-1], frames)] * clips, device=self._device)

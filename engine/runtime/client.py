@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import sys
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from itertools import count
@@ -28,14 +29,20 @@ from engine.runtime.wire import (
     Grant,
     Heard,
     Listen,
+    Measure,
+    Offload,
+    Placed,
+    Placing,
     Prepare,
     Ready,
+    Restore,
     Room,
     Sound,
     Start,
     encode_frame,
 )
 from engine.types import (
+    DeviceMemory,
     EngineInfo,
     PcmChunk,
     Samples,
@@ -58,29 +65,42 @@ DEATH = "the engine's worker died while it worked on this request"
 class WorkerClient(asyncio.Protocol):
     """One worker: its process, its socket and the streams that run over it.
 
-    Make one with `start`. `jobs` is the number of streams in flight.
+    Make one with `start`.
+
+    Attributes:
+        info: What the engine is.
+        can_offload: Whether it can leave its device.
+        memory: Of its device, as last measured.
+        last_words: Why the worker ended, if it said so.
     """
 
     info: EngineInfo
+    can_offload: bool
+    memory: DeviceMemory | None
 
     def __init__(self, buffer_s: float) -> None:
         self._buffer_s = buffer_s
         self._decoder: FrameDecoder[Event] = FrameDecoder(Event)  # type: ignore[arg-type]
         self._streams: dict[int, JobStream] = {}
         self._job_ids = count(1)
-        self._loaded: asyncio.Future[EngineInfo] = asyncio.get_running_loop().create_future()
+        self._loaded: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
+        self._placings: deque[asyncio.Future[None]] = deque()
+        self.last_words: str | None = None
         self._closed = asyncio.Event()
         self._transport: asyncio.WriteTransport
         self._process: asyncio.subprocess.Process
 
     @classmethod
-    async def start(cls, config: WorkerConfig, buffer_s: float, log_level: str) -> WorkerClient:
+    async def start(
+        cls, config: WorkerConfig, buffer_s: float, log_level: str, max_load: float = 0.0
+    ) -> WorkerClient:
         """Spawn a worker and wait until its engine has loaded.
 
         Args:
             config: Goes to the worker's command line.
             buffer_s: Audio that the worker may be ahead of a reader, in seconds.
             log_level: The worker's.
+            max_load: See PoolConfig.
         Raises:
             LoadFailed: the engine could not load, or the process died before it had.
         """
@@ -90,6 +110,7 @@ class WorkerClient(asyncio.Protocol):
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "engine.runtime.worker"),
                     *("--fd", str(theirs.fileno()), "--log-level", log_level),
+                    *("--max-load", str(max_load)),
                     *("--config", msgspec.json.encode(config).decode()),
                     pass_fds=(theirs.fileno(),),
                     stdin=asyncio.subprocess.DEVNULL,
@@ -102,15 +123,17 @@ class WorkerClient(asyncio.Protocol):
             raise
         self._transport, self._process = transport, process
         try:
-            self.info = await self._loaded
+            ready = await self._loaded
         except BaseException:
             await self.stop()
             raise
+        self.info, self.can_offload, self.memory = ready.info, ready.can_offload, ready.memory
         logger.info("event=worker_ready engine=%s pid=%d", config.engine, process.pid)
         return self
 
     @property
     def jobs(self) -> int:
+        """Streams in flight."""
         return len(self._streams)
 
     @property
@@ -130,6 +153,38 @@ class WorkerClient(asyncio.Protocol):
             self._process.kill()
         await self._process.wait()
         await self._closed.wait()
+
+    async def offload(self) -> None:
+        """Have the engine leave its device; it must have no job.
+
+        Raises:
+            WorkerDied: it could not.
+        """
+        await self._place(Offload())
+
+    async def restore(self) -> None:
+        """Have the engine come back to its device.
+
+        Raises:
+            WorkerDied: it could not.
+        """
+        await self._place(Restore())
+
+    async def measure(self) -> None:
+        """Renew `memory`; waits for the step that runs.
+
+        Raises:
+            WorkerDied: there is nothing left to measure.
+        """
+        await self._place(Measure())
+
+    async def _place(self, command: Placing) -> None:
+        if not self.is_alive:
+            raise WorkerDied(DEATH)
+        placed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._placings.append(placed)
+        self._send(command)
+        await placed
 
     async def prepare(self, prompt: VoicePrompt, request_id: str) -> None:
         """See `engine.protocol.SpeechEngine`."""
@@ -238,14 +293,24 @@ class WorkerClient(asyncio.Protocol):
             self._loaded.set_exception(LoadFailed("the worker died while it loaded"))
         for stream in self._streams.values():
             stream.put(WorkerDied(DEATH))
+        for placed in self._placings:
+            if not placed.done():
+                placed.set_exception(WorkerDied(self.last_words or DEATH))
         self._closed.set()
 
     def _dispatch(self, event: Event) -> None:
         match event:
-            case Ready(info):
-                self._loaded.set_result(info)
+            case Ready():
+                self._loaded.set_result(event)
+            case Broken(error) if self._loaded.done():
+                self.last_words = error.message
             case Broken(error):
                 self._loaded.set_exception(from_wire(error))
+            case Placed(memory):
+                self.memory = memory
+                # Who asked may have left meanwhile.
+                if not (placed := self._placings.popleft()).done():
+                    placed.set_result(None)
             case _:
                 # A stream that was cancelled is unknown here; its last events are on their way.
                 if (stream := self._streams.get(event.job_id)) is not None:

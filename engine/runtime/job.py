@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from engine.runtime.policy import JobView
 from engine.types import Job
 
@@ -12,6 +14,8 @@ class RunningJob:
     Attributes:
         job: The plug-in's own state.
         request_id: For the log.
+        steps: That it took part in, by stage.
+        sent_s: Audio sent, s.
         granted: Samples that the server still has room for; the last step may overdraw it.
     """
 
@@ -21,7 +25,8 @@ class RunningJob:
         self.granted = granted
         self._arrived_at = now
         self._first_audio_at: float | None = None
-        self._sent_s = 0.0
+        self.sent_s = 0.0
+        self.steps: Counter[str] = Counter()
         self._compute_s = 0.0
 
     def worked(self, seconds: float) -> None:
@@ -33,15 +38,23 @@ class RunningJob:
         if self._first_audio_at is None:
             self._first_audio_at = now
         self.granted -= samples
-        self._sent_s += samples / sample_rate
+        self.sent_s += samples / sample_rate
         spent, self._compute_s = self._compute_s, 0.0
         return spent
+
+    def stepped(self, stage: str) -> None:
+        """Book a step."""
+        self.steps[stage] += 1
+
+    def age_s(self, now: float) -> float:
+        """Since it arrived."""
+        return now - self._arrived_at
 
     def view(self, stage: str, now: float) -> JobView:
         """What the policy may know."""
         slack_s = None
         if self._first_audio_at is not None:
-            slack_s = self._sent_s - (now - self._first_audio_at)
+            slack_s = self.sent_s - (now - self._first_audio_at)
         return JobView(
             job_id=self.job.id, stage=stage, waited_s=now - self._arrived_at, slack_s=slack_s
         )

@@ -10,6 +10,7 @@ from typing import cast
 from engine.errors import EngineError, InvalidRequest, PromptUnknown, to_wire
 from engine.features import FeatureStore
 from engine.protocol import Cloner, Synthesizer
+from engine.runtime.capacity import Capacity
 from engine.runtime.job import RunningJob
 from engine.runtime.policy import Batch, schedule
 from engine.runtime.wire import (
@@ -36,6 +37,7 @@ class SpeechLoop:
         sample_rate: Hz, of the engine's PCM.
         features: Of prompts; None for an engine that does not clone.
         send: Puts an event on the socket; raises ConnectionError when the server is gone.
+        capacity: Refuses what could not be spoken in time; None: nothing is refused.
         clock: Seconds, monotonic.
     """
 
@@ -45,12 +47,14 @@ class SpeechLoop:
         sample_rate: int,
         send: Callable[[Event], None],
         features: FeatureStore | None = None,
+        capacity: Capacity | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._sample_rate = sample_rate
         self._send = send
         self._features = features
+        self._capacity = capacity
         self._clock = clock
         self._jobs: dict[int, RunningJob] = {}
         self._stepping: list[RunningJob] = []
@@ -92,6 +96,8 @@ class SpeechLoop:
 
     def _start(self, command: Start) -> None:
         try:
+            if self._capacity is not None:
+                self._capacity.admit(len(self._jobs), self._clock())
             features = self._features_of(command.request.prompt)
             job = self._engine.start(command.job_id, command.request, features)
         except Exception as exc:  # noqa: BLE001 - the job fails, whatever it was; the worker lives
@@ -131,7 +137,8 @@ class SpeechLoop:
 
     def _step(self, batch: Batch) -> None:
         self._stepping = [self._jobs[job_id] for job_id in batch.job_ids]
-        self._mark = self._clock()
+        began = self._mark = self._clock()
+        limit = self._engine.max_batch(batch.stage)
         try:
             self._engine.step(
                 batch.stage, [running.job for running in self._stepping], self._deliver
@@ -144,7 +151,10 @@ class SpeechLoop:
                 self._drop(running)
             return
         self._book_compute()
+        if self._capacity is not None:
+            self._capacity.stepped(batch, limit, self._mark - began, self._mark)
         for running in self._stepping:
+            running.stepped(batch.stage)
             if running.job.stage is None and not running.job.is_cancelled:
                 self._log_remark(running)
                 self._send(Finished(running.job.id))
@@ -176,5 +186,7 @@ class SpeechLoop:
         self._send(Failed(job_id, to_wire(error)))
 
     def _drop(self, running: RunningJob) -> None:
+        if self._capacity is not None:
+            self._capacity.ended(running.steps, running.sent_s, running.age_s(self._clock()))
         del self._jobs[running.job.id]
         self._engine.finish(running.job)

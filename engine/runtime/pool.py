@@ -1,32 +1,35 @@
-"""The workers of one engine: start, choose, restart, stop. Event loop only."""
+"""The workers of one engine: which one takes a job, and who has to be woken. Event loop only."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import ExitStack, aclosing
 
 from engine.config import PoolConfig, WorkerConfig
-from engine.errors import LoadFailed, Overloaded, WorkerUnavailable
+from engine.errors import EngineBusy, InvalidRequest, Overloaded, WorkerUnavailable
 from engine.protocol import PromptSource
-from engine.registry import missing
 from engine.runtime.client import WorkerClient
+from engine.runtime.devices import Devices
+from engine.runtime.residency import Goal
+from engine.runtime.seat import Seat
 from engine.types import (
     EngineInfo,
     EngineState,
     EngineStatus,
     PcmChunk,
+    Residence,
     Samples,
     Segment,
     SynthesisRequest,
     TranscribeOptions,
     TranscriptInfo,
     VoicePrompt,
+    WorkerStatus,
 )
 
-logger = logging.getLogger(__name__)
+_WAKEFUL: tuple[Residence, ...] = ("resident", "loading", "offloaded", "stopped")
+"""The most wakeful first."""
 
 
 class EnginePool:
@@ -34,148 +37,201 @@ class EnginePool:
 
     Args:
         workers: One process each.
-        config: Restarts, waits, buffers.
+        config: Restarts, waits, buffers, sleep.
         log_level: Of the workers.
+        devices: Shared with the other engines; None for an engine that is alone.
     """
 
     def __init__(
-        self, workers: Sequence[WorkerConfig], config: PoolConfig, log_level: str = "INFO"
+        self,
+        workers: Sequence[WorkerConfig],
+        config: PoolConfig,
+        log_level: str = "INFO",
+        devices: Devices | None = None,
     ) -> None:
         self.name = workers[0].engine
-        self._workers = workers
         self._config = config
-        self._log_level = log_level
-        self._loaded: list[WorkerClient] = []
-        self._supervisors: list[asyncio.Task[None]] = []
-        self._changed = asyncio.Event()
-        self._info: EngineInfo | None = None
-        self._restarts = 0
-        self._error: str | None = None
-        self._is_broken = False
-        self._is_absent = False
+        self._devices = devices or Devices(config.device_budget_bytes)
+        self._seats = [Seat(each, config, log_level, self._devices) for each in workers]
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def info(self) -> EngineInfo | None:
-        return self._info
+        return next((seat.info for seat in self._seats if seat.info is not None), None)
 
     @property
     def _live(self) -> list[WorkerClient]:
-        return [worker for worker in self._loaded if worker.is_alive]
+        return [seat.worker for seat in self._seats if seat.worker is not None]
 
     @property
     def status(self) -> EngineStatus:
-        live = self._live
-        idle: EngineState = "starting" if self._info is None else "restarting"
-        return EngineStatus(
-            state="ready" if live else "absent" if self._is_absent else idle,
-            workers=len(live),
-            jobs=sum(worker.jobs for worker in live),
-            restarts=self._restarts,
-            error=None if live else self._error,
+        can_take = any(
+            seat.is_awake or seat.is_waking or (seat.is_asleep and seat.info is not None)
+            for seat in self._seats
         )
+        idle: EngineState = "starting" if self.info is None else "restarting"
+        is_absent = any(seat.is_absent for seat in self._seats)
+        errors = (seat.error for seat in self._seats if seat.error is not None)
+        return EngineStatus(
+            state="ready" if can_take else "absent" if is_absent else idle,
+            workers=len(self._live),
+            jobs=sum(seat.jobs for seat in self._seats),
+            restarts=sum(seat.restarts for seat in self._seats),
+            error=None if can_take else next(errors, None),
+            residence=min((seat.residency.residence for seat in self._seats), key=_WAKEFUL.index),
+        )
+
+    @property
+    def workers(self) -> tuple[WorkerStatus, ...]:
+        """Each of them, its memory as last measured."""
+        return tuple(seat.status for seat in self._seats)
+
+    async def inspect(self) -> tuple[WorkerStatus, ...]:
+        """Each of them, its memory as measured now; waits for the steps that run."""
+        await asyncio.gather(*(seat.measure() for seat in self._seats))
+        return self.workers
 
     def start(self) -> None:
         """Begin to run the workers. Requests wait until one is ready."""
-        self._look(self._workers[0])
-        self._supervisors = [asyncio.create_task(self._supervise(each)) for each in self._workers]
+        for seat in self._seats:
+            seat.look()
+        self._tasks = [asyncio.create_task(seat.run()) for seat in self._seats]
 
     async def stop(self) -> None:
         """End the workers now; what is in flight fails."""
-        for supervisor in self._supervisors:
-            supervisor.cancel()
-        await asyncio.gather(*self._supervisors, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def wake(self) -> None:
+        """Bring all workers to their devices; waits PoolConfig.wake_s at most.
+
+        Raises:
+            WorkerUnavailable: one did not come.
+        """
+        for seat in self._seats:
+            seat.wake()
+        await self._until(lambda: all(seat.is_awake for seat in self._seats), self._config.wake_s)
+
+    async def sleep(self, goal: Goal) -> None:
+        """Send all workers to sleep; the next request wakes them.
+
+        Raises:
+            EngineBusy: one has a job, or somebody waits for one.
+            InvalidRequest: "offloaded", and the engine cannot leave its device.
+            WorkerUnavailable: one is stuck.
+        """
+        if any(seat.residency.leases for seat in self._seats):
+            raise EngineBusy(f"{self.name} has jobs in flight: it cannot go to sleep now")
+        if goal == "offloaded" and not self._can_offload:
+            raise InvalidRequest(f"{self.name} cannot leave its device: stop it instead", None)
+        for seat in self._seats:
+            seat.sleep(goal)
+        # A request that comes meanwhile wakes it.
+        await self._until(
+            lambda: all(seat.is_settled or not seat.is_asleep for seat in self._seats),
+            self._config.wake_s,
+        )
+
+    @property
+    def _can_offload(self) -> bool:
+        """Or may be able to: an engine that has never loaded has not said."""
+        return self.info is None or any(seat.residency.can_offload for seat in self._seats)
 
     async def ready(self) -> EngineInfo:
-        """See `engine.protocol.SpeechEngine`; waits PoolConfig.wait_s at most."""
-        try:
-            async with asyncio.timeout(self._config.wait_s):
-                while not (live := self._live):
-                    if self._is_broken:
-                        raise self._unavailable()
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            raise self._unavailable() from None
-        return live[0].info
+        """See `engine.protocol.EngineFace`; an engine that sleeps is ready, and sleeps on."""
+        if (info := self.info) is not None and any(
+            seat.is_awake or seat.is_asleep for seat in self._seats
+        ):
+            return info
+        info = (await self._wait(None)).info
+        assert info is not None, "it is awake"
+        return info
 
     async def synthesize(
         self, request: SynthesisRequest, request_id: str, prompt: PromptSource | None = None
     ) -> AsyncGenerator[PcmChunk, None]:
-        """See `engine.protocol.SpeechEngine`; on the worker with the fewest jobs."""
-        worker = await self._choose()
-        async with aclosing(worker.synthesize(request, request_id, prompt)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        """See `engine.protocol.SpeechEngine`."""
+        digest = request.prompt.digest if request.prompt is not None else None
+        seat = await self._choose(digest)
+        with seat.lease(digest) as worker:
+            async with aclosing(worker.synthesize(request, request_id, prompt)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
     async def prepare(self, prompt: VoicePrompt, request_id: str) -> None:
         """See `engine.protocol.SpeechEngine`; the others find it on disk."""
-        worker = await self._choose()
-        await worker.prepare(prompt, request_id)
+        seat = await self._choose(prompt.digest)
+        with seat.lease(prompt.digest) as worker:
+            await worker.prepare(prompt, request_id)
 
     async def transcribe(
         self, audio: AsyncGenerator[Samples, None], options: TranscribeOptions, request_id: str
     ) -> AsyncGenerator[TranscriptInfo | Segment, None]:
-        """See `engine.protocol.TranscriptionEngine`; on the worker with the fewest jobs."""
-        worker = await self._choose()
-        async with aclosing(worker.transcribe(audio, options, request_id)) as parts:
-            async for part in parts:
-                yield part
+        """See `engine.protocol.TranscriptionEngine`."""
+        seat = await self._choose(None)
+        with seat.lease() as worker:
+            async with aclosing(worker.transcribe(audio, options, request_id)) as parts:
+                async for part in parts:
+                    yield part
 
-    async def _choose(self) -> WorkerClient:
-        await self.ready()
+    async def _choose(self, digest: str | None) -> Seat:
+        """A seat whose worker takes the job now.
+
+        Raises:
+            Overloaded: there are enough jobs.
+            WorkerUnavailable: there is no worker, and none came in time.
+        """
+        seat = self._best(digest) or await self._wait(digest)
         if self.status.jobs >= self._config.max_jobs:
             raise Overloaded(f"{self.name} is at its limit of {self._config.max_jobs} jobs", 1.0)
-        return min(self._live, key=lambda each: each.jobs)
+        if seat.jobs:
+            # It is taken all the same: the next ones will find another awake.
+            self._rouse()
+        return seat
 
-    async def _supervise(self, config: WorkerConfig) -> None:
-        """Keep one worker alive until cancelled."""
-        delay_s = self._config.restart_delay_s
-        while True:
-            await self._present(config)
-            born = time.monotonic()
-            await self._run(config)
-            if time.monotonic() - born >= self._config.stable_after_s:
-                delay_s = self._config.restart_delay_s
-            logger.warning("event=worker_restart engine=%s delay_s=%.1f", self.name, delay_s)
-            await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, self._config.restart_delay_max_s)
-            self._restarts += 1
+    def _best(self, digest: str | None) -> Seat | None:
+        """With the fewest jobs; one more is no hindrance if it knows the prompt already."""
+        awake = [seat for seat in self._seats if seat.is_awake]
+        least = min((seat.jobs for seat in awake), default=0)
+        near = [seat for seat in awake if seat.jobs <= least + 1]
+        return min(near, key=lambda seat: (not seat.knows(digest), seat.jobs), default=None)
 
-    async def _present(self, config: WorkerConfig) -> None:
-        """Wait until all that the engine needs is on this machine: a model may be fetched later."""
-        while self._look(config):  # noqa: ASYNC110 - nothing tells when a model has come
-            await asyncio.sleep(self._config.look_again_s)
+    async def _wait(self, digest: str | None) -> Seat:
+        """Wait for a worker; wakes one if they sleep."""
+        is_any_asleep = any(seat.is_asleep or seat.is_waking for seat in self._seats)
+        limit_s = self._config.wake_s if is_any_asleep else self._config.wait_s
+        with ExitStack() as holds:
+            for seat in self._seats:
+                holds.enter_context(seat.hold())
+            self._rouse()
+            await self._until(lambda: self._best(digest) is not None, limit_s)
+            best = self._best(digest)
+        assert best is not None, "nothing has been awaited since"
+        return best
 
-    def _look(self, config: WorkerConfig) -> bool:
-        """Whether something that the engine needs is absent."""
-        reason = missing(config)
-        self._is_absent = reason is not None
-        if reason is not None and reason != self._error:
-            logger.info("event=absent engine=%s reason=%s", self.name, reason)
-            self._error, self._is_broken = reason, True
-            self._changed.set()
-        return self._is_absent
+    def _rouse(self) -> None:
+        """Wake the sleeper that comes soonest, unless one is on its way."""
+        asleep = [seat for seat in self._seats if seat.is_asleep]
+        if asleep and not any(seat.is_waking for seat in self._seats):
+            min(asleep, key=lambda seat: _WAKEFUL.index(seat.residency.residence)).wake()
 
-    async def _run(self, config: WorkerConfig) -> None:
-        """One life of one worker."""
+    async def _until(self, is_so: Callable[[], bool], limit_s: float) -> None:
+        """Wait for it.
+
+        Raises:
+            WorkerUnavailable: it did not come, or cannot.
+        """
         try:
-            worker = await WorkerClient.start(config, self._config.buffer_s, self._log_level)
-        except LoadFailed as exc:
-            self._error, self._is_broken = str(exc), True
-            self._changed.set()
-            logger.error("event=load_failed engine=%s reason=%s", self.name, exc)  # noqa: TRY400
-            return
-        self._info, self._is_broken = worker.info, False
-        self._loaded.append(worker)
-        self._changed.set()
-        try:
-            status = await worker.wait_closed()
-            self._error = f"the worker died with status {status}"
-            logger.error("event=worker_died engine=%s status=%d", self.name, status)
-        finally:
-            self._loaded.remove(worker)
-            await worker.stop()
+            async with asyncio.timeout(limit_s):
+                while not is_so():
+                    if all(seat.is_broken for seat in self._seats):
+                        raise self._unavailable()
+                    await self._devices.news.wait()
+        except TimeoutError:
+            raise self._unavailable() from None
 
     def _unavailable(self) -> WorkerUnavailable:
-        reason = f": {self._error}" if self._error else ""
+        error = next((seat.error for seat in self._seats if seat.error is not None), None)
+        reason = f": {error}" if error else ""
         return WorkerUnavailable(f"{self.name} is not ready{reason}", retry_after_s=2.0)

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from engine.errors import WireError
 from engine.types import (
+    DeviceMemory,
     EngineInfo,
     Segment,
     SynthesisRequest,
@@ -74,19 +75,40 @@ class Sound(Struct, frozen=True, array_like=True, tag="sound"):
     """float32, native byte order, mono, at the engine's rate. Empty: the recording has ended."""
 
 
-Command: TypeAlias = Start | Prepare | Grant | Cancel | Listen | Sound
+class Offload(Struct, frozen=True, array_like=True, tag="offload"):
+    """Server -> worker, which has no job in hand: leave the device; answered by Placed."""
+
+
+class Restore(Struct, frozen=True, array_like=True, tag="restore"):
+    """Server -> worker: come back to the device; answered by Placed."""
+
+
+class Measure(Struct, frozen=True, array_like=True, tag="measure"):
+    """Server -> worker: say what is on the device; answered by Placed."""
+
+
+Placing: TypeAlias = Offload | Restore | Measure
+Command: TypeAlias = Start | Prepare | Grant | Cancel | Listen | Sound | Placing
 
 
 class Ready(Struct, frozen=True, array_like=True, tag="ready"):
     """Worker -> server, once: the engine has loaded."""
 
     info: EngineInfo
+    can_offload: bool
+    memory: DeviceMemory | None
 
 
 class Broken(Struct, frozen=True, array_like=True, tag="broken"):
-    """Worker -> server, instead of Ready: the engine could not load. The worker ends."""
+    """Worker -> server, last: the engine could not load, leave its device or come back to it."""
 
     error: WireError
+
+
+class Placed(Struct, frozen=True, array_like=True, tag="placed"):
+    """Worker -> server: it is done with the oldest Offload, Restore or Measure."""
+
+    memory: DeviceMemory | None
 
 
 class Audio(Struct, frozen=True, array_like=True, tag="audio"):
@@ -135,7 +157,7 @@ class Failed(Struct, frozen=True, array_like=True, tag="failed"):
 
 
 JobEvent: TypeAlias = Audio | Room | Heard | Found | Finished | Failed
-Event: TypeAlias = Ready | Broken | JobEvent
+Event: TypeAlias = Ready | Broken | Placed | JobEvent
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -22,9 +22,20 @@ from engine.config import WorkerConfig
 from engine.errors import EngineError, LoadFailed, to_wire
 from engine.features import FeatureStore
 from engine.protocol import Synthesizer, Transcriber
+from engine.runtime.capacity import Capacity
 from engine.runtime.listening import ListenLoop
 from engine.runtime.loop import SpeechLoop
-from engine.runtime.wire import Broken, Command, Event, FrameDecoder, Ready, encode_frame
+from engine.runtime.placement import Placement
+from engine.runtime.wire import (
+    Broken,
+    Command,
+    Event,
+    FrameDecoder,
+    Offload,
+    Placing,
+    Ready,
+    encode_frame,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m engine.runtime.worker")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--config", required=True)
+    parser.add_argument("--max-load", type=float, default=0.0)
     parser.add_argument("--log-level", default="INFO")
     args = parser.parse_args()
     logging.basicConfig(
@@ -47,11 +59,17 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     config = msgspec.json.decode(args.config, type=WorkerConfig)
     with socket.socket(fileno=args.fd) as sock:
-        run(config, sock)
+        run(config, sock, args.max_load)
 
 
-def run(config: WorkerConfig, sock: socket.socket) -> None:
-    """Load the engine, say so, and serve jobs until the server hangs up."""
+def run(config: WorkerConfig, sock: socket.socket, max_load: float = 0.0) -> None:
+    """Load the engine, say so, and serve jobs until the server hangs up.
+
+    Args:
+        config: Which engine.
+        sock: To the server.
+        max_load: See PoolConfig.
+    """
 
     def send(event: Event) -> None:
         sock.sendall(encode_frame(event))
@@ -69,16 +87,22 @@ def run(config: WorkerConfig, sock: socket.socket) -> None:
     loop: Loop
     if info.task == "speech":
         features = FeatureStore.of_worker(config, info) if info.clones_voices else None
-        loop = SpeechLoop(cast("Synthesizer", engine), info.sample_rate, send, features)
+        speaker = cast("Synthesizer", engine)
+        capacity = Capacity(max_load) if max_load and info.refuses_overload else None
+        loop = SpeechLoop(speaker, info.sample_rate, send, features, capacity)
     else:
         loop = ListenLoop(cast("Transcriber", engine), send)
     inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sock, loop, inbox), daemon=True).start()
+    placement = Placement(engine, config.device, send)
     try:
-        send(Ready(info))
-        serve(loop, inbox)
+        send(Ready(info, placement.can_offload, placement.memory()))
+        serve(loop, placement, inbox)
     except ConnectionError as exc:
         logger.warning("event=server_lost reason=%s", exc)
+    except LoadFailed:
+        # The server knows, and starts another.
+        return
 
 
 class Loop(Protocol):
@@ -89,13 +113,21 @@ class Loop(Protocol):
     def turn(self) -> bool: ...
 
 
-def serve(loop: Loop, inbox: queue.SimpleQueue[Command]) -> None:
+def serve(loop: Loop, placement: Placement, inbox: queue.SimpleQueue[Command]) -> None:
     """Commands first, then a step; wait for a command when there is nothing to do."""
     has_work = False
     while True:
         try:
             while True:
-                loop.apply(inbox.get(block=not has_work))
+                command = inbox.get(block=not has_work)
+                if isinstance(command, Offload):
+                    # What is left in hand was cancelled, and is put down in a turn.
+                    while loop.turn():
+                        pass
+                if isinstance(command, Placing):
+                    placement.apply(command)
+                else:
+                    loop.apply(command)
                 has_work = True
         except queue.Empty:
             has_work = loop.turn()
@@ -106,7 +138,7 @@ def _read(sock: socket.socket, loop: Loop, inbox: queue.SimpleQueue[Command]) ->
     try:
         while data := sock.recv(_READ_BYTES):
             for command in decoder.feed(data):
-                if not loop.notice(command):
+                if isinstance(command, Placing) or not loop.notice(command):
                     inbox.put(command)
     except ConnectionError as exc:
         logger.warning("event=server_lost reason=%s", exc)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from engine.errors import InvalidRequest, LoadFailed, UnknownVoice
 from engine.protocol import Emit
 from engine.types import (
     Device,
+    DeviceMemory,
     EngineInfo,
     Job,
     PromptFeatures,
@@ -109,6 +111,46 @@ class ToneSynthesizer:
 
     def finish(self, job: Job) -> None:
         self.finished.append(job.id)
+
+
+class MovableTone(ToneSynthesizer):
+    """A tone engine that takes room on a device, and implements `engine.protocol.Residency` too.
+
+    Args:
+        options: `bytes`: that it takes while it is resident. `gate`: a file without which it does
+            not get off its device. `fail_restore`: it cannot come back.
+    """
+
+    def __init__(self, options: dict[str, str]) -> None:
+        super().__init__(options)
+        self._bytes = int(options.get("bytes", "1000"))
+        self._gate = Path(options["gate"]) if "gate" in options else None
+        self._fail_restore = bool(options.get("fail_restore"))
+        self.is_resident = True
+
+    def load(self, device: Device) -> EngineInfo:
+        self._device = device
+        return super().load(device)
+
+    def step(self, stage: str, jobs: Sequence[Job], emit: Emit) -> None:
+        assert self.is_resident
+        super().step(stage, jobs, emit)
+
+    def offload(self) -> None:
+        assert self.is_resident
+        while self._gate is not None and not self._gate.exists():
+            os.sched_yield()
+        self.is_resident = False
+
+    def restore(self) -> None:
+        assert not self.is_resident
+        if self._fail_restore:
+            raise MemoryError("the device is full")
+        self.is_resident = True
+
+    def memory(self) -> DeviceMemory:
+        used_bytes = self._bytes if self.is_resident else 10
+        return DeviceMemory(self._device, used_bytes, 10_000, 10_000 - used_bytes)
 
 
 def tone(index: int, loudness: float = 0.5) -> Samples:

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.errors import EngineFault, InvalidRequest, PromptUnknown, from_wire
+from engine.errors import EngineFault, InvalidRequest, Overloaded, PromptUnknown, from_wire
 from engine.features import FeatureStore
 from engine.protocol import Emit
+from engine.runtime.capacity import Capacity
 from engine.runtime.loop import SpeechLoop
 from engine.runtime.wire import Audio, Cancel, Event, Failed, Finished, Grant, Prepare, Start
 from engine.tests.fake import SAMPLE_RATE, ToneSynthesizer, tone
@@ -32,12 +33,17 @@ class Clock:
 class Bench:
     """A loop around the tone engine, with all that it sent."""
 
-    def __init__(self, clock: Clock | None = None, features: FeatureStore | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        features: FeatureStore | None = None,
+        capacity: Capacity | None = None,
+    ) -> None:
         self.engine = ToneSynthesizer({})
         self.clock = clock or Clock()
         self.sent: list[Event] = []
         self.loop = SpeechLoop(
-            self.engine, SAMPLE_RATE, self.sent.append, features, clock=self.clock
+            self.engine, SAMPLE_RATE, self.sent.append, features, capacity, clock=self.clock
         )
 
     def start(self, job_id: int, text: str, grant: int = PLENTY) -> None:
@@ -243,3 +249,16 @@ def test_remark_of_a_finished_job_is_logged_once(
     bench.start(2, "a b c")
     bench.run()
     assert caplog.messages == ["event=remark request_id=req_1 remark=cut off"]
+
+
+@pytest.mark.parametrize(("tick_s", "is_refused"), [(0.001, False), (0.05, True)])
+def test_stream_that_would_starve_the_others_is_refused(tick_s: float, *, is_refused: bool) -> None:
+    bench = Bench(Clock(tick_s), capacity=Capacity(0.9))
+    # A word is a tenth of a second of audio, and two steps of one job.
+    bench.start(1, "a b c d e f g h")
+    bench.run()
+    bench.start(2, "a b", grant=WORD_SAMPLES)
+    bench.start(3, "a b")
+    refused = [from_wire(e.error) for e in bench.sent if isinstance(e, Failed)]
+    assert [type(error) for error in refused] == [Overloaded] * is_refused
+    assert all((error.retry_after_s or 0) >= 1 for error in refused)

@@ -37,7 +37,7 @@ async def get_health() -> Health:
 
 @route("/ready", http_method=GET, opt=OPEN)
 async def get_ready(catalog: NamedDependency[Catalog]) -> Response[Readiness]:
-    """Every engine that this machine has a model for has a worker; 503 while one has none."""
+    """Every engine that this machine has a model for takes requests, asleep or not; else 503."""
     engines = {name: engine.status for name, engine in catalog.engines.all().items()}
     is_ready = all(status.state in ("ready", "absent") for status in engines.values())
     body = Readiness("ready" if is_ready else "not_ready", engines)

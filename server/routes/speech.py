@@ -62,7 +62,7 @@ async def create_speech(
     plan = plan_speech(body, info, voice, settings.limits.input_chars)
     context = context_of(request.scope)
     facts = {"engine": engine.name, **_facts(body, plan), **client_facts(request.headers)}
-    meter = SpeechMeter(context, info.sample_rate, facts)
+    meter = SpeechMeter(context, info.sample_rate, facts, plan.tempo)
     chunks = meter.watch(engine.synthesize(plan.request, context.request_id, source))
     headers = engine_headers(info) | voice_headers(voice) | ignored_headers(plan.request, info)
     try:

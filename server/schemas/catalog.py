@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from engine.types import Residence
+
 
 class Model(Struct, frozen=True, kw_only=True):
     """OpenAI's four fields, then what an engine can do."""
@@ -19,6 +21,8 @@ class Model(Struct, frozen=True, kw_only=True):
     task: str
     state: str
     """"ready", "starting", "restarting", or "absent": `description` says what is missing."""
+    residence: Residence | None = None
+    """Where a ready engine's weights are: a request wakes one that is "offloaded" or "stopped"."""
     clones_voices: bool | None = None
     """None while the engine has yet to load."""
     embedded: bool | None = None

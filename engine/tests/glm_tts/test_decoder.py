@@ -10,10 +10,11 @@ import torch
 from msgspec.structs import replace
 
 from engine.errors import InvalidRequest
-from engine.glm_tts.decoder import DecodeParams, Decoder
+from engine.glm_tts.decoder import STEPS_MAX, DecodeParams, Decoder
 from engine.glm_tts.dims import LlmDims, TokenIds
 from engine.glm_tts.kv_cache import KvCache
 from engine.glm_tts.llm import Llm
+from engine.glm_tts.plain_decode import PlainDecode
 from engine.glm_tts.sampling import K_MAX
 from engine.tests.glm_tts.goldens import golden
 
@@ -31,6 +32,11 @@ def decoder(slots: int = 4) -> Decoder:
     return Decoder(LLM, slots=slots, context_tokens=64, device="cpu")
 
 
+def plain(dec: Decoder) -> PlainDecode:
+    assert isinstance(dec._decode, PlainDecode)
+    return dec._decode
+
+
 JOB = DecodeParams(seed=1, min_tokens=TOKENS, max_tokens=TOKENS)
 JOBS = (
     JOB,
@@ -43,7 +49,7 @@ def speak(dec: Decoder, prompt: Sequence[int], job: DecodeParams, steps: int = T
     """A job's first tokens, with the decoder to itself."""
     slot = dec.admit(prompt, job)
     tokens = [int(dec.prefill([slot]))]
-    tokens += [int(dec.step([slot])) for _ in range(steps - 1)]
+    tokens += [int(dec.step([slot])[0]) for _ in range(steps - 1)]
     dec.release(slot)
     return tokens
 
@@ -70,8 +76,25 @@ def test_likeliest_tokens_are_those_of_the_model_fed_with_them() -> None:
 def test_batch_draws_what_each_job_draws_alone() -> None:
     dec = decoder()
     slots = [dec.admit(prompt, job) for prompt, job in zip(PROMPTS, JOBS, strict=True)]
-    columns = [dec.prefill(slots)] + [dec.step(slots) for _ in range(TOKENS - 1)]
+    columns = [dec.prefill(slots)] + [dec.step(slots)[0] for _ in range(TOKENS - 1)]
     assert torch.stack(columns, -1).tolist() == ALONE
+
+
+def test_steps_at_once_are_the_steps_one_by_one() -> None:
+    dec = decoder()
+    slots = [dec.admit(prompt, job) for prompt, job in zip(PROMPTS, JOBS, strict=True)]
+    parts = [dec.prefill(slots)[None], *(dec.step(slots, count) for count in (1, 5, STEPS_MAX, 1))]
+    assert torch.cat(parts).T.tolist() == ALONE
+
+
+def test_slot_stepped_beyond_its_room_changes_no_other() -> None:
+    dec = decoder(slots=2)
+    full, other = dec.admit([160] * 24, JOB), dec.admit(PROMPTS[1], JOBS[1])
+    first = [int(dec.prefill([full])), *dec.step([full], 30)[:, 0].tolist()]
+    tokens = [int(dec.prefill([other]))]
+    assert tokens + dec.step([full, other], 30)[:, 1].tolist() == ALONE[1][:31]
+    dec.release(full)
+    assert speak(dec, [160] * 24, JOB)[:31] == first
 
 
 def test_jobs_that_join_and_leave_change_no_other() -> None:
@@ -91,7 +114,8 @@ def test_jobs_that_join_and_leave_change_no_other() -> None:
             for job, token in zip(joins, dec.prefill([slots[job] for job in joins]), strict=True):
                 heard[job].append(int(token))
         if running:
-            for job, token in zip(running, dec.step([slots[job] for job in running]), strict=True):
+            column = dec.step([slots[job] for job in running])[0]
+            for job, token in zip(running, column, strict=True):
                 heard[job].append(int(token))
     assert {job: len(tokens) for job, tokens in heard.items()} == {0: 25, 1: 28, 2: 40}
     for job, tokens in heard.items():
@@ -102,9 +126,9 @@ def test_jobs_that_join_and_leave_change_no_other() -> None:
 def test_released_slot_is_clean_for_the_next_job(job: int) -> None:
     dec = decoder(slots=1)
     speak(dec, [160] * 24, replace(JOB, seed=9))
-    dec._cache.k.add_(100)
-    dec._cache.v.add_(100)
-    dec._history.fill_(ALONE[job][0])
+    plain(dec).cache.k.add_(100)
+    plain(dec).cache.v.add_(100)
+    dec._states.history.fill_(ALONE[job][0])
     assert speak(dec, PROMPTS[job], JOBS[job]) == ALONE[job]
 
 
@@ -121,7 +145,7 @@ def test_end_comes_as_soon_as_it_may(sampler: Literal["ras", "topk"]) -> None:
     slot = dec.admit(PROMPTS[0], replace(JOB, sampler=sampler, min_tokens=3))
     sure_of_the_end = torch.zeros(1, dec.end + 1)
     sure_of_the_end[0, dec.end] = 50
-    tokens = [int(dec._draw(sure_of_the_end, torch.tensor([slot]))) for _ in range(5)]
+    tokens = [int(plain(dec).draw(sure_of_the_end, torch.tensor([slot]))) for _ in range(5)]
     assert [token == dec.end for token in tokens] == [False, False, False, True, True]
 
 

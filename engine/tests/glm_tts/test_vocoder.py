@@ -11,8 +11,10 @@ from torch import Tensor
 
 from engine.glm_tts.dims import TINY
 from engine.glm_tts.golden_weights import golden_weights, gw
+from engine.glm_tts.hift import HiftNetwork
+from engine.glm_tts.philox import Purpose, normals
 from engine.glm_tts.tensors import Weights, fold_weight_norm, hift_tensors
-from engine.glm_tts.vocoder import Hift, VocoderState
+from engine.glm_tts.vocoder import Hift
 from engine.tests.glm_tts.goldens import golden
 
 HOP = 480
@@ -75,6 +77,7 @@ def test_source_as_the_original(original: dict[str, Tensor], tag: str) -> None:
 
 def test_layers_as_the_original(original: dict[str, Tensor]) -> None:
     network = HIFT._network
+    assert isinstance(network, HiftNetwork)
     spectrum = network._spectrum.analyse(original["t12.source"][0])
     first = network._first(original["t12.mel"])
     torch.testing.assert_close(first, original["t12.inter.conv_pre"], atol=1e-5, rtol=0)
@@ -135,10 +138,29 @@ def test_pitch_is_the_same_in_any_window() -> None:
 
 
 def test_whole_clip_in_one_chunk_is_the_plain_path() -> None:
-    state = HIFT.begin(5)
-    noise = HIFT._noise([VocoderState(5, CLIP, state.carry)])
+    noise = normals(torch.tensor([5]), Purpose.SOURCE, torch.arange(90)[None], HOP).flatten(1)
+    # The same sum from nine channels: all of it in the loudest one.
+    weight = HIFT._source.weight[0]
+    channel = weight.abs().argmax()
+    nine = torch.zeros(1, HOP * 90, 9)
+    nine[..., channel] = noise * weight.norm() / weight[channel]
     (streamed,) = _stream(CLIP, [], seed=5)
-    torch.testing.assert_close(streamed, HIFT.whole(CLIP[None], noise)[0], atol=ROUNDING, rtol=0)
+    torch.testing.assert_close(streamed, HIFT.whole(CLIP[None], nine)[0], atol=ROUNDING, rtol=0)
+
+
+def test_one_noise_is_as_loud_as_nine() -> None:
+    source, f0 = HIFT._source, torch.zeros(1, 40)
+    silence = torch.zeros(1, 40 * HOP, 9)
+    nine = source.mix(f0, silence, torch.from_numpy(gw("nine", (1, 40 * HOP, 9))))
+    one = source.add(f0, silence, source.hiss(torch.from_numpy(gw("one", (1, 40 * HOP)))))
+    torch.testing.assert_close(one.std(), nine.std(), rtol=0.02, atol=0)
+
+
+def test_pitch_of_a_window_that_is_filled_up() -> None:
+    filled = torch.stack((CLIP[:40], torch.cat((CLIP[:25], torch.zeros(15, 80)))))
+    both = HIFT._pitch(filled.mT, torch.tensor([40, 25]))
+    assert torch.equal(both[0], HIFT._pitch(CLIP[None, :40].mT)[0])
+    assert torch.equal(both[1, :25], HIFT._pitch(CLIP[None, :25].mT)[0])
 
 
 def test_a_frame_is_heard_by_no_more_than_are_held_back() -> None:
