@@ -93,6 +93,9 @@ def load_model(options: GlmTtsOptions, device: Device) -> Model:
     dims = checkpoint.dims
     max_batch = options.max_batch or (_CPU_BATCH if target.type == "cpu" else _GPU_BATCH)
     llm = Llm(dims.llm, dims.ids, checkpoint.load_llm(target, _precision(options, target)))
+    if target.type == "cuda":
+        # What the matrices were stacked from is held for nobody.
+        torch.cuda.empty_cache()
     return Model(
         revision=checkpoint.revision,
         description=_describe(checkpoint, target),

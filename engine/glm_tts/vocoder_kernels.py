@@ -91,7 +91,7 @@ def convolve(
         shaped = total + wave * wave * inverse
         to = y + index * (y_plane * (2 if IS_DOUBLE else 1))
         _store_halves(to, at, shaped, y_plane, is_row, IS_DOUBLE)
-    if SLOPE:
+    if SLOPE != 0.0:
         shaped = total * SCALE
         shaped = tl.where(shaped > 0, shaped, shaped * SLOPE)
         _store_halves(y, at, shaped, y_plane, is_row, IS_DOUBLE)

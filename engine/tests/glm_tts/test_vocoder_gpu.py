@@ -110,7 +110,7 @@ def test_window_that_is_filled_up_gives_the_same_bits(fused: Hift) -> None:
 def test_stream_equals_whole_clip(fused: Hift) -> None:
     mels = _mels("stream", 1)[0]
     whole = _stream(fused, mels, [])
-    torch.testing.assert_close(_stream(fused, mels, CUTS), whole, atol=1e-6, rtol=0)
+    torch.testing.assert_close(_stream(fused, mels, CUTS), whole, atol=5e-6, rtol=0)
 
 
 @pytest.mark.skipif(IS_INTERPRETED, reason="CUDA graphs need CUDA")
