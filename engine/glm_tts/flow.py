@@ -59,6 +59,12 @@ class Flow:
         self.tokens = TokenBranch(dims, estimator)
         self.dit = Dit(dims, estimator)
 
+    def warm_up(self) -> None:
+        """Nothing is recorded here: each operation runs as it comes."""
+
+    def forget_addresses(self) -> None:
+        """So there is nothing to forget before tensors are moved."""
+
     @torch.inference_mode()
     def solve(
         self, clips: Sequence[FlowInput], *, steps: int = 10, cfg_rate: float = 0.7

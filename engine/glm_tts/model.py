@@ -59,18 +59,14 @@ class Model(Struct, frozen=True, kw_only=True):
         Args:
             windows: Mel frames that the vocoder is given at once.
         """
-        if not isinstance(self.flow, Flow):
-            self.flow.warm_up()
-        if isinstance(self.vocoder, Hift):
-            self.vocoder.warm_up(windows, _STREAM_BUCKETS)
+        self.flow.warm_up()
+        self.vocoder.warm_up(windows, _STREAM_BUCKETS)
 
     def forget_addresses(self) -> None:
         """Before the tensors are moved: drop what was recorded."""
         self.decoder.forget_addresses()
-        if not isinstance(self.flow, Flow):
-            self.flow.forget_addresses()
-        if isinstance(self.vocoder, Hift):
-            self.vocoder.forget_addresses()
+        self.flow.forget_addresses()
+        self.vocoder.forget_addresses()
 
 
 def load_model(options: GlmTtsOptions, device: Device) -> Model:

@@ -88,6 +88,16 @@ class Vocoder(ABC):
     """Frames after it."""
 
     @abstractmethod
+    def warm_up(
+        self, frame_counts: Sequence[int], stream_counts: Sequence[int], within_s: float = 5.0
+    ) -> None:
+        """Make windows of these lengths, of so many streams at once, fast from now on."""
+
+    @abstractmethod
+    def forget_addresses(self) -> None:
+        """Before tensors are moved: drop what was recorded."""
+
+    @abstractmethod
     def begin(self, seed: int) -> VocoderState:
         """A stream's state before its first frame.
 

@@ -58,6 +58,14 @@ class Vocos(Vocoder):
                 f"and not {_HOP} samples of each"
             )
 
+    def warm_up(
+        self, frame_counts: Sequence[int], stream_counts: Sequence[int], within_s: float = 5.0
+    ) -> None:
+        """Nothing is recorded here: the file runs as it comes."""
+
+    def forget_addresses(self) -> None:
+        """So there is nothing to forget."""
+
     def begin(self, seed: int) -> VocoderState:
         nothing = torch.zeros(0, device=self._device)
         return VocoderState(seed=seed, mels=nothing.reshape(0, _MELS), carry=nothing)

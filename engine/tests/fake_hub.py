@@ -8,8 +8,27 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
 
 COMMIT = "0123abc"
+
+
+def empty_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let models be kept in this folder, and no real hub be reached."""
+    for variable in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(folder / variable))
+    for variable in ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "*")
+    return folder
+
+
+def unwatched(done: int, total: int) -> None:
+    """Progress that nobody looks at; it is sane all the same."""
+    assert 0 <= done <= total
 
 
 class FakeHub(ThreadingHTTPServer):

@@ -15,7 +15,7 @@ from engine import hub as hub_client
 from engine.config import WhisperOptions
 from engine.errors import LoadFailed
 from engine.hub import models_folder
-from engine.tests.fake_hub import COMMIT, FakeHub, running_hub
+from engine.tests.fake_hub import COMMIT, FakeHub, empty_home, running_hub, unwatched
 from engine.whisper import models
 from engine.whisper.models import REPOSITORIES, chosen, find_model, missing, pull
 
@@ -33,13 +33,7 @@ TOTAL = sum(len(FILES[name]) for name in WANTED)
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty one, from which no real hub can be reached."""
-    for variable in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(variable, str(tmp_path / variable))
-    for variable in ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "*")
-    return tmp_path
+    return empty_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -47,10 +41,6 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with running_hub(REPOSITORIES["base"], dict(FILES)) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         yield hub
-
-
-def unwatched(done: int, total: int) -> None:
-    assert 0 <= done <= total
 
 
 def put_model(folder: Path, *names: str) -> Path:

@@ -13,7 +13,7 @@ from engine import hub as hub_client
 from engine.config import GlmTtsOptions
 from engine.errors import LoadFailed
 from engine.glm_tts.models import CAMPPLUS_REPOSITORY, REPOSITORY, find_model, missing, pull
-from engine.tests.fake_hub import FakeHub, running_hub
+from engine.tests.fake_hub import FakeHub, empty_home, running_hub, unwatched
 
 WANTED = {
     "llm/config.json": b"{}",
@@ -42,13 +42,7 @@ TOTAL = sum(map(len, WANTED.values())) + len(CAMPPLUS)
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty one, from which no real hub can be reached."""
-    for variable in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(variable, str(tmp_path / variable))
-    for variable in ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "*")
-    return tmp_path
+    return empty_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -57,10 +51,6 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         hub.others[CAMPPLUS_REPOSITORY] = {"campplus.onnx": CAMPPLUS, "llm.pt": b"large"}
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         yield hub
-
-
-def unwatched(done: int, total: int) -> None:
-    assert 0 <= done <= total
 
 
 def put_model(folder: Path, *, without: str | None = None, campplus: str | None = None) -> Path:
