@@ -1,4 +1,4 @@
-"""Is it up, can it work: /health, /ready, and what answers at the root."""
+"""Is it up, can it work: /health and /ready."""
 
 from __future__ import annotations
 
@@ -9,24 +9,18 @@ from litestar.di import NamedDependency
 from msgspec import Struct
 
 from engine.types import EngineStatus
-from server import VERSION
 from server.auth import OPEN
 from server.catalog import Catalog
 from server.routes import GET
 
 
 class Health(Struct, frozen=True):
-    status: Literal["ok"] = "ok"
+    status: Literal["healthy"] = "healthy"
 
 
 class Readiness(Struct, frozen=True):
     status: Literal["ready", "not_ready"]
     engines: dict[str, EngineStatus]
-
-
-class About(Struct, frozen=True):
-    name: str
-    version: str
 
 
 @route("/health", http_method=GET, opt=OPEN)
@@ -42,9 +36,3 @@ async def get_ready(catalog: NamedDependency[Catalog]) -> Response[Readiness]:
     is_ready = all(status.state in ("ready", "absent") for status in engines.values())
     body = Readiness("ready" if is_ready else "not_ready", engines)
     return Response(body, status_code=200 if is_ready else 503)
-
-
-@route(["/", "/v1"], http_method=GET, opt=OPEN)
-async def get_about() -> About:
-    """Some clients open a connection here before they need it."""
-    return About("rhapsode", VERSION)
