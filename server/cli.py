@@ -1,4 +1,4 @@
-"""`rhapsode serve | speak | transcribe | voices | models | doctor | bench`."""
+"""`rhapsode serve | mcp | speak | transcribe | voices | models | doctor | bench`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from engine.errors import EngineError
 from server.audio.errors import DecodeError
@@ -61,6 +63,23 @@ def serve(settings: Settings, _: argparse.Namespace) -> int:
         timeout_graceful_shutdown=settings.drain_s,
     )
     uvicorn.Server(config).run()
+    return 0
+
+
+def serve_mcp(settings: Settings, args: argparse.Namespace) -> int:
+    """Offer tools to an MCP client over standard input and output; needs no server."""
+    from server.mcp.endpoint import HOW_TO_INSTALL, is_installed
+
+    if not is_installed():
+        raise SettingsError(HOW_TO_INSTALL)
+    from server.mcp.stdio import serve_stdio
+
+    log_to_stderr(settings.log_level)
+    # A thread that waits for standard input would outlast an orderly end. Workers end when this
+    # process does.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    folders = tuple(args.folder) or settings.mcp.folders
+    asyncio.run(serve_stdio(replace(settings, mcp=replace(settings.mcp, folders=folders))))
     return 0
 
 
@@ -143,6 +162,10 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--host")
     server.add_argument("--port")
     server.add_argument("--log-level")
+    tools = add("mcp", serve_mcp)
+    tools.add_argument(
+        "--folder", action="append", default=[], help="tools may read and write files in it"
+    )
     speech = add("speak", speak)
     speech.add_argument("text", help="what to say; - reads it from standard input")
     speech.add_argument("-o", "--output", required=True, help="out.mp3, .wav, ...; - for stdout")

@@ -62,6 +62,24 @@ class VoiceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """An upload must name a consent that is kept here."""
 
 
+class McpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Tools for MCP clients: /mcp, and `rhapsode mcp`."""
+
+    folders: tuple[str, ...] = ()
+    """All that tools may read and write, by every key; relative paths are of the first. None:
+    sound travels within the messages only."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts that /mcp answers to besides this machine's own names: "speech.lan", or with any port,
+    "speech.lan:*". Without any, and with API keys, it answers to all: a page that had its own name
+    pointed here could not know a key."""
+    request_bytes: int = 4 << 20
+    """Size of a request to /mcp; a recording is base64 in it."""
+
+    def __post_init__(self) -> None:
+        if self.request_bytes < 1:
+            raise ValueError("request_bytes must be 1 or more")
+
+
 class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One engine."""
 
@@ -99,6 +117,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     pool: PoolConfig = PoolConfig()
     voices: VoiceSettings = VoiceSettings()
+    mcp: McpSettings = McpSettings()
     engines: dict[str, EngineSettings] = {}
     """By name; all that we bring run unless they are disabled here."""
     speech_engines: tuple[str, ...] = ("glm-tts", "espeak-ng")
