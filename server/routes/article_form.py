@@ -1,0 +1,88 @@
+"""The article's form for a speech, put into the words of /v1."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.datastructures import FormMultiDict, UploadFile
+
+from server.audio.formats import ResponseFormat
+from server.errors import ApiError, leaving_client
+from server.forms import flag_of, read_form, required_text_of, text_of
+from server.library import VoiceLibrary
+from server.schemas.body import refusal
+from server.schemas.speech import SpeechRequest
+
+_DRAWN_BY = ("strategy", "sampling_strategy", "temperature", "top_p", "top_k", "seed")
+"""Fields that are called the same at /v1."""
+
+
+async def read_speech_form(
+    request: Request[Any, Any, Any],
+    model: str,
+    response_format: ResponseFormat,
+    library: VoiceLibrary,
+) -> SpeechRequest:
+    """The form in the words of /v1, within its limits.
+
+    Args:
+        request: Unread.
+        model: That is to speak.
+        response_format: Of the answer.
+        library: Has the threads for what blocks.
+
+    Raises:
+        ApiError: 400, `param` names the field by the form's name, or by that of /v1.
+    """
+    form = await _read(request)
+    fields = {
+        "model": model,
+        "input": required_text_of(form, "text"),
+        "response_format": response_format,
+        **{name: value for name in _DRAWN_BY if (value := text_of(form, name)) is not None},
+    }
+    if (upload := _upload_of(form)) is not None:
+        fields |= {
+            "ref_audio": await _encoded(upload, library),
+            "ref_text": _prompt_text_of(form),
+        }
+    elif (voice := text_of(form, "voice_id")) is not None:
+        fields |= {"voice": voice}
+    else:
+        message = "a voice is needed: voice_id, or a recording as prompt_audio"
+        raise ApiError(400, message, param="voice_id", code="missing_required_parameter")
+    try:
+        return msgspec.convert(fields, SpeechRequest, strict=False)
+    except msgspec.ValidationError as exc:
+        raise refusal(exc) from exc
+
+
+async def _read(request: Request[Any, Any, Any]) -> FormMultiDict:
+    """Multipart, or what clients send instead that have no file to send."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/x-www-form-urlencoded":
+        return await read_form(request)
+    with leaving_client():
+        return await request.form()
+
+
+def _upload_of(form: FormMultiDict) -> UploadFile | None:
+    """The recording; browsers send a part without a file name for none."""
+    parts = form.getall("prompt_audio", [])
+    return next((part for part in parts if isinstance(part, UploadFile) and part.filename), None)
+
+
+def _prompt_text_of(form: FormMultiDict) -> str:
+    text = text_of(form, "prompt_text")
+    if text is None and flag_of(form, "skip_whisper"):
+        message = "prompt_text: must be given when skip_whisper is true"
+        raise ApiError(400, message, param="prompt_text", code="missing_required_parameter")
+    return text or ""
+
+
+async def _encoded(upload: UploadFile, library: VoiceLibrary) -> str:
+    recording = await upload.read()
+    return await library.run(lambda: b64encode(recording).decode())
