@@ -36,6 +36,20 @@ def test_deltas_join_to_the_text_of_a_whole_answer(client: OpenAI, file: tuple[s
     assert usage.total_tokens == usage.input_tokens + usage.output_tokens > 0
 
 
+def test_the_sdk_reads_a_stream_with_segments(client: OpenAI, file: tuple[str, bytes]) -> None:
+    with client.audio.transcriptions.create(
+        model="whisper-1", file=file, stream=True, timestamp_granularities=["segment"]
+    ) as stream:
+        *parts, done = stream
+    times, deltas = parts[::2], parts[1::2]
+    assert {part.type for part in times} == {"transcript.text.segment"}
+    assert {type(part) for part in deltas} == {TranscriptionTextDeltaEvent}
+    spans = [(part.start, part.end) for part in times]  # type: ignore[union-attr]
+    assert all(start < end for start, end in spans)
+    assert spans == sorted(spans)
+    assert "".join(part.delta for part in deltas) == done.text  # type: ignore[union-attr]
+
+
 def test_every_event_on_the_wire_ends_with_a_blank_line(
     http: httpx.Client, file: tuple[str, bytes]
 ) -> None:

@@ -201,6 +201,9 @@ class StepOutput(Struct, frozen=True):
     samples: Samples
     words: tuple[Word, ...] = ()
     """The words that begin in these samples, or a little before them."""
+    progress: float | None = None
+    """The share of the text that has been spoken for sure once these samples have been played, 0 to
+    1. Never goes down in a job. None: not known."""
 
 
 class PcmChunk(Struct, frozen=True):
@@ -210,6 +213,8 @@ class PcmChunk(Struct, frozen=True):
     words: tuple[Word, ...] = ()
     compute_s: float = 0.0
     """Time spent in steps of this job since the chunk before, s."""
+    progress: float | None = None
+    """As StepOutput's."""
 
 
 class SpeechDetection(Struct, frozen=True, kw_only=True):
@@ -292,6 +297,8 @@ class Job:
         is_cancelled: The client has left. Set by the runtime from another thread: a step that
             takes more than a few milliseconds looks at it and stops early.
         remark: What the log should say of the speech: it was cut off, for one. Never the text.
+        is_in_flight: The device works on what a step began for it; see `protocol.Overlapping`. Set
+            by the plug-in. Its stage may go on meanwhile.
     """
 
     def __init__(self, job_id: int, stage: str) -> None:
@@ -299,3 +306,4 @@ class Job:
         self.stage: str | None = stage
         self.is_cancelled = False
         self.remark: str | None = None
+        self.is_in_flight = False

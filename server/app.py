@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from litestar import Litestar, Router
+from litestar import Litestar, Router, asgi
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 
@@ -21,6 +21,10 @@ from server.context import stamp_headers
 from server.enrollment import Enroller
 from server.errors import handle_error
 from server.library import VoiceLibrary
+from server.mcp.endpoint import McpEndpoint
+from server.mcp.tools import Tools
+from server.recents import Ledger
+from server.routes.article import article_router
 from server.routes.catalog import get_model, list_audio_models, list_models
 from server.routes.consents import (
     create_consent,
@@ -37,7 +41,9 @@ from server.routes.engines import (
     offload_engine,
     stop_engine,
 )
-from server.routes.health import get_about, get_health, get_ready
+from server.routes.health import get_health, get_ready
+from server.routes.page import get_about, get_root, get_static
+from server.routes.requests import list_requests
 from server.routes.speech import create_speech
 from server.routes.transcription import create_transcription, create_translation
 from server.routes.voices import (
@@ -62,10 +68,13 @@ def create_app(settings: Settings, engines: Engines) -> Litestar:
         engines: An EnginePool lives as long as the app; others are the caller's to run.
     Raises:
         StoreUnavailable: voices cannot be kept where the settings say.
+        SettingsError: a folder that the settings name is not there.
     """
     catalog = Catalog(settings, engines)
     codecs = ThreadPoolExecutor(settings.codec_threads, thread_name_prefix="codec")
     library = create_library(settings, catalog, codecs)
+    enroller, ledger = Enroller(library, catalog), Ledger()
+    mcp = McpEndpoint(Tools(settings, catalog, library, enroller, ledger, codecs), settings)
     uploads = Router(
         "/",
         route_handlers=[
@@ -81,6 +90,7 @@ def create_app(settings: Settings, engines: Engines) -> Litestar:
         route_handlers=[
             create_speech,
             uploads,
+            article_router(settings.limits.upload_bytes),
             list_models,
             get_model,
             list_audio_models,
@@ -100,23 +110,28 @@ def create_app(settings: Settings, engines: Engines) -> Litestar:
             offload_engine,
             stop_engine,
             get_metrics,
+            list_requests,
             get_health,
             get_ready,
             get_about,
+            get_root,
+            get_static,
+            asgi("/mcp", copy_scope=True)(mcp.answer),
         ],
         dependencies={
             "settings": _provide(settings),
             "catalog": _provide(catalog),
             "codecs": _provide(codecs),
             "library": _provide(library),
+            "ledger": _provide(ledger),
             "pools": _provide({pool.name: pool for pool in pools_of(engines)}),
-            "enroller": _provide(Enroller(library, catalog)),
+            "enroller": _provide(enroller),
         },
         guards=[key_guard(settings)],
         before_send=[stamp_headers],
         exception_handlers={Exception: handle_error},
         cors_config=CORSConfig(allow_origins=list(settings.cors_origins)),
-        lifespan=[_run_pools(engines, codecs)],
+        lifespan=[_run_pools(engines, codecs), mcp.lifespan],
         request_max_body_size=settings.limits.json_bytes,
         openapi_config=None,
         logging_config=None,

@@ -1,204 +1,119 @@
-"""What is measured of a request, and the line that the log gets of it."""
+"""What Prometheus reads: each engine's workers, and all requests counted."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 
-from engine.types import PcmChunk, Residence, Segment, TranscriptInfo, WorkerStatus
-from server.context import RequestContext
-from server.errors import ClientGone
-from server.log import quoted
-
-logger = logging.getLogger(__name__)
+from engine.types import Residence, Task, WorkerStatus
+from server.errors import ApiError
+from server.schemas.requests import RequestEntry
 
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-
-class Player:
-    """A player that starts at the first byte and hears silence whenever a chunk is late.
-
-    Only waits for the engine count: a client that reads late makes its own silence.
-    """
-
-    def __init__(self) -> None:
-        self.underrun_s = 0.0
-        self._runs_dry_at: float | None = None
-
-    def starts(self, now: float, audio_s: float) -> None:
-        """The first byte leaves; so much audio is on its way."""
-        self._runs_dry_at = now + audio_s
-
-    def gets(self, asked_at: float, now: float, audio_s: float) -> None:
-        """More audio came from the engine, which was asked for it at `asked_at`."""
-        if self._runs_dry_at is None:
-            return
-        late_s = min(now - self._runs_dry_at, now - asked_at)
-        self.underrun_s += max(0.0, late_s)
-        self._runs_dry_at = max(self._runs_dry_at, now) + audio_s
-
-
-class SpeechMeter:
-    """Counts one speech request while it runs, and logs it when it ends.
-
-    Args:
-        context: Of the request.
-        sample_rate: Hz, of the engine.
-        facts: For the log.
-        tempo: By which the server makes the engine's speech shorter.
-        clock: Seconds, monotonic.
-    """
-
-    def __init__(
-        self,
-        context: RequestContext,
-        sample_rate: int,
-        facts: Mapping[str, str | int],
-        tempo: float = 1.0,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self._context = context
-        self._sample_rate = sample_rate
-        self._tempo = tempo
-        self._clock = clock
-        self._player = Player()
-        self._facts = facts
-        self._ttfa_s: float | None = None
-        self._bytes = 0
-        self._samples = 0
-        self._compute_s = 0.0
-
-    async def watch(self, chunks: AsyncGenerator[PcmChunk, None]) -> AsyncGenerator[PcmChunk, None]:
-        """The same chunks, counted."""
-        async with aclosing(chunks):
-            asked_at = self._clock()
-            async for chunk in chunks:
-                audio_s = len(chunk.samples) / self._sample_rate / self._tempo
-                self._player.gets(asked_at, self._clock(), audio_s)
-                self._samples += len(chunk.samples)
-                self._compute_s += chunk.compute_s
-                yield chunk
-                asked_at = self._clock()
-
-    @property
-    def audio_s(self) -> float:
-        """Speech made so far, as the engine speaks it, s."""
-        return self._samples / self._sample_rate
-
-    @property
-    def has_sent(self) -> bool:
-        return self._ttfa_s is not None
-
-    def sent(self, data: bytes) -> None:
-        if self._ttfa_s is None and data:
-            self._ttfa_s = self._context.elapsed_s()
-            self._player.starts(self._clock(), self.audio_s / self._tempo)
-        self._bytes += len(data)
-
-    def ended(self, error: BaseException | None) -> None:
-        """Log the request: one line, never its text."""
-        figures: dict[str, float] = {"bytes": self._bytes, "audio_s": round(self.audio_s, 3)}
-        if self._ttfa_s is not None:
-            figures["ttfa_s"] = round(self._ttfa_s, 4)
-            figures["underrun_s"] = round(self._player.underrun_s, 4)
-        if self._samples:
-            figures["rtf"] = round(self._compute_s / self.audio_s, 4)
-        _log("speech", self._context, self._facts, error, figures)
-
-
-class TranscriptMeter:
-    """Counts one transcription while it runs, and logs it when it ends.
-
-    Args:
-        context: Of the request.
-        duration_s: Of the recording, as far as it has been read.
-        facts: For the log.
-    """
-
-    def __init__(
-        self, context: RequestContext, duration_s: Callable[[], float], facts: Mapping[str, str]
-    ) -> None:
-        self._context = context
-        self._duration_s = duration_s
-        self._facts = facts
-        self._segments = 0
-        self._first_s: float | None = None
-
-    async def watch(
-        self, parts: AsyncGenerator[TranscriptInfo | Segment, None]
-    ) -> AsyncGenerator[TranscriptInfo | Segment, None]:
-        """The same parts, counted."""
-        async with aclosing(parts):
-            async for part in parts:
-                if isinstance(part, Segment):
-                    self._segments += 1
-                    self._first_s = self._first_s or self._context.elapsed_s()
-                yield part
-
-    def ended(self, error: BaseException | None) -> None:
-        """Log the request: one line, never its text."""
-        duration_s = self._duration_s()
-        figures: dict[str, float] = {"segments": self._segments, "audio_s": round(duration_s, 3)}
-        if self._first_s is not None:
-            figures["first_segment_s"] = round(self._first_s, 4)
-        if duration_s:
-            figures["rtf"] = round(self._context.elapsed_s() / duration_s, 4)
-        _log("transcription", self._context, self._facts, error, figures)
-
-
-def _log(
-    event: str,
-    context: RequestContext,
-    facts: Mapping[str, str | int],
-    error: BaseException | None,
-    figures: Mapping[str, float],
-) -> None:
-    line = {
-        "event": event,
-        "request_id": context.request_id,
-        **facts,
-        "outcome": _outcome(error),
-        **figures,
-        "total_s": round(context.elapsed_s(), 4),
-    }
-    logger.info("%s", " ".join(f"{key}={quoted(value)}" for key, value in line.items()))
-
-
-def _outcome(error: BaseException | None) -> str:
-    match error:
-        case None:
-            return "done"
-        case ClientGone():
-            return "client_left"
-        case _:
-            return type(error).__name__
-
-
+_TTFA_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+_RTF = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0)
 _RESIDENCES: tuple[Residence, ...] = ("loading", "resident", "offloaded", "stopped")
 
 
+class Histogram:
+    """Observations counted by how large they are.
+
+    Args:
+        bounds: Of the buckets, rising; each holds what is not above it.
+    """
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def lines(self, metric: str, labels: str) -> Iterable[str]:
+        """In Prometheus's text format, where each bucket counts all below it too."""
+        total = 0
+        for bound, count in zip((*self._bounds, "+Inf"), self._counts, strict=True):
+            total += count
+            yield f'{metric}_bucket{{{labels},le="{bound}"}} {total}'
+        yield f"{metric}_sum{{{labels}}} {self._sum}"
+        yield f"{metric}_count{{{labels}}} {total}"
+
+
+class RequestTotals:
+    """All requests that reached an engine since the server started. Event loop only."""
+
+    def __init__(self) -> None:
+        self._in_flight: dict[Task, int] = {"speech": 0, "transcription": 0}
+        # The others by their labels, in Prometheus's words.
+        self._outcomes: Counter[str] = Counter()
+        self._underruns: Counter[str] = Counter()
+        self._audio_s: defaultdict[str, float] = defaultdict(float)
+        self._ttfa_s: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(_TTFA_S))
+        self._rtf: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(_RTF))
+
+    def began(self, task: Task) -> None:
+        self._in_flight[task] += 1
+
+    def ended(self, entry: RequestEntry, error: ApiError | None) -> None:
+        """Count a request that has begun; `error` is why it failed, if it did."""
+        self._in_flight[entry.task] -= 1
+        labels = _labels(task=entry.task, engine=entry.engine)
+        failure = _labels(
+            code=entry.error or "", status=f"{error.status // 100}xx" if error else ""
+        )
+        self._outcomes[f'{labels},outcome="{entry.status}",{failure}'] += 1
+        self._audio_s[labels] += entry.audio_s
+        if entry.ttfa_s is not None:
+            self._ttfa_s[labels].observe(entry.ttfa_s)
+        if entry.rtf is not None:
+            self._rtf[labels].observe(entry.rtf)
+        if entry.underrun_s is not None:
+            self._underruns[labels] += entry.underrun_s > 0
+
+    def text(self) -> str:
+        """In Prometheus's text format."""
+        flights = {_labels(task=task): count for task, count in self._in_flight.items()}
+        lines = [
+            *_lines("rhapsode_requests_in_flight", "gauge", flights),
+            *_lines("rhapsode_requests_total", "counter", self._outcomes),
+            *_lines("rhapsode_audio_seconds_total", "counter", self._audio_s),
+            *_lines("rhapsode_underrun_streams_total", "counter", self._underruns),
+            *_histogram_lines("rhapsode_ttfa_seconds", self._ttfa_s),
+            *_histogram_lines("rhapsode_rtf", self._rtf),
+        ]
+        return "\n".join(lines) + "\n"
+
+
 def engine_metrics(engines: Mapping[str, tuple[WorkerStatus, ...]]) -> str:
-    """All workers in Prometheus's text format.
+    """All engines and their workers in Prometheus's text format.
 
     Args:
         engines: Workers by the engine's name.
     """
     rows = [
-        (f'engine="{_escaped(name)}",worker="{index}",device="{_escaped(worker.device)}"', worker)
+        (_labels(engine=name, worker=index, device=worker.device), worker)
         for name, workers in engines.items()
         for index, worker in enumerate(workers)
     ]
-    lines = ["# TYPE rhapsode_worker_state gauge"]
-    for labels, worker in rows:
-        lines += [
-            f'rhapsode_worker_state{{{labels},state="{each}"}} {int(worker.residence == each)}'
-            for each in _RESIDENCES
-        ]
-    for metric, kind, figure in _FIGURES:
-        lines.append(f"# TYPE {metric} {kind}")
-        lines += [f"{metric}{{{labels}}} {figure(worker)}" for labels, worker in rows]
+    states = {
+        f'{labels},state="{each}"': int(worker.residence == each)
+        for labels, worker in rows
+        for each in _RESIDENCES
+    }
+    jobs = {
+        _labels(engine=name): sum(worker.jobs for worker in workers)
+        for name, workers in engines.items()
+    }
+    lines = [
+        *_lines("rhapsode_worker_state", "gauge", states),
+        *_lines("rhapsode_engine_jobs", "gauge", jobs),
+    ]
+    for metric, kind, figure in _WORKER_FIGURES:
+        lines += _lines(metric, kind, {labels: figure(worker) for labels, worker in rows})
     return "\n".join(lines) + "\n"
 
 
@@ -208,13 +123,28 @@ def _used_bytes(worker: WorkerStatus) -> float:
     return worker.memory.used_bytes
 
 
-_FIGURES: tuple[tuple[str, str, Callable[[WorkerStatus], float]], ...] = (
+_WORKER_FIGURES: tuple[tuple[str, str, Callable[[WorkerStatus], float]], ...] = (
     ("rhapsode_worker_device_bytes", "gauge", _used_bytes),
     ("rhapsode_worker_jobs", "gauge", lambda worker: worker.jobs),
     ("rhapsode_worker_restarts_total", "counter", lambda worker: worker.restarts),
     ("rhapsode_worker_wakes_total", "counter", lambda worker: worker.wakes),
     ("rhapsode_worker_wake_seconds_total", "counter", lambda worker: worker.wake_s),
 )
+
+
+def _lines(metric: str, kind: str, values: Mapping[str, float]) -> list[str]:
+    """A metric, given its values by their labels."""
+    lines = [f"{metric}{{{labels}}} {value}" for labels, value in values.items()]
+    return [f"# TYPE {metric} {kind}", *lines]
+
+
+def _histogram_lines(metric: str, histograms: Mapping[str, Histogram]) -> list[str]:
+    lines = [line for labels, each in histograms.items() for line in each.lines(metric, labels)]
+    return [f"# TYPE {metric} histogram", *lines]
+
+
+def _labels(**values: str | int) -> str:
+    return ",".join(f'{name}="{_escaped(str(value))}"' for name, value in values.items())
 
 
 def _escaped(value: str) -> str:

@@ -19,7 +19,7 @@ from server.audio.formats import DEFAULT_SAMPLE_RATE, FORMATS, ResponseFormat
 from server.audio.shaper import Shaper
 from server.errors import ApiError, as_api_error, detail_of
 from server.library import SpeakingVoice
-from server.metrics import SpeechMeter
+from server.meters import SpeechMeter
 from server.schemas.speech import (
     AudioDelta,
     AudioDone,
@@ -155,17 +155,17 @@ async def as_events(
     async with aclosing(encoded):
         try:
             async for chunk in encoded:
+                meter.sent(chunk.data)
                 if plan.with_words and chunk.words:
                     yield sse(_word_times(chunk.words, plan.tempo))
                 if chunk.data:
-                    meter.sent(chunk.data)
-                    yield sse(AudioDelta(b64encode(chunk.data).decode()))
+                    yield sse(_delta(chunk))
         except Exception as exc:
             # Before the first event this is not seen: the error becomes the answer instead.
             if meter.has_sent:
                 yield sse(SpeechErrorEvent(detail_of(as_api_error(exc))))
             raise
-    yield sse(AudioDone(_usage(plan.request.text, meter.audio_s / plan.tempo)))
+    yield sse(AudioDone(_usage(plan.request.text, meter.played_s), meter.figures))
 
 
 def _check_input(text: str, limit: int) -> None:
@@ -178,6 +178,11 @@ def _check_input(text: str, limit: int) -> None:
             f"string_too_long: String should have at most {limit} characters"
         )
         raise ApiError(400, message, param="input", code="string_above_max_length")
+
+
+def _delta(chunk: EncodedChunk) -> AudioDelta:
+    progress = None if chunk.progress is None else round(chunk.progress, 4)
+    return AudioDelta(b64encode(chunk.data).decode(), progress)
 
 
 def _word_times(words: tuple[Word, ...], tempo: float) -> WordTimes:

@@ -32,10 +32,13 @@ SSE_MEDIA_TYPE = "text/event-stream; charset=utf-8"
 
 
 class EncodedChunk(Struct, frozen=True):
-    """The next bytes of a stream, and the words that begin in them."""
+    """The next bytes of a stream, and what is spoken in them."""
 
     data: bytes
     words: tuple[Word, ...] = ()
+    """That begin in them."""
+    progress: float | None = None
+    """As PcmChunk's; ahead of these bytes by what shaper and codec hold back of the sound."""
 
 
 async def encode_chunks(
@@ -60,14 +63,16 @@ async def encode_chunks(
         return encoder.encode(shaper.flush()) + encoder.flush()
 
     words: tuple[Word, ...] = ()
+    progress: float | None = None
     async with aclosing(chunks):
         async for chunk in chunks:
             words += chunk.words
+            progress = chunk.progress
             if data := await _run(executor, partial(encode, chunk.samples)):
-                yield EncodedChunk(data, words)
+                yield EncodedChunk(data, words, progress)
                 words = ()
     if (data := await _run(executor, flush)) or words:
-        yield EncodedChunk(data, words)
+        yield EncodedChunk(data, words, progress)
 
 
 async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
@@ -118,8 +123,8 @@ class StreamedBody:
         self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": self._headers})
             await unless_gone(receive, self._send_all(send))
         except (Exception, asyncio.CancelledError) as exc:
             self._on_end(exc)

@@ -26,6 +26,7 @@ from server.schemas.transcription import (
     ServerVad,
     TextDelta,
     TextDone,
+    TextSegment,
     TokenDetails,
     TokenUsage,
     TranscriptErrorEvent,
@@ -188,11 +189,12 @@ class TranscriptEvents:
 
     def __init__(self, body: TranscriptionRequest) -> None:
         self._with_logprobs = bool(body.include)
+        self._with_segments = "segment" in body.timestamp_granularities
         self._segments: list[Segment] = []
         self._text = ""
 
     def delta(self, segment: Segment) -> bytes:
-        """What this segment adds; nothing if it holds no text."""
+        """What this segment adds, behind its times if they were asked for; nothing without text."""
         self._segments.append(segment)
         piece = segment.text.rstrip()
         if not self._text:
@@ -200,7 +202,8 @@ class TranscriptEvents:
         if not piece:
             return b""
         self._text += piece
-        return sse(TextDelta(delta=piece, logprobs=self._logprobs((segment,))))
+        delta = sse(TextDelta(delta=piece, logprobs=self._logprobs((segment,))))
+        return self._times(segment) + delta if self._with_segments else delta
 
     def done(self, info: TranscriptInfo, duration_s: float) -> bytes:
         return sse(
@@ -211,6 +214,11 @@ class TranscriptEvents:
                 logprobs=self._logprobs(self._segments),
             )
         )
+
+    def _times(self, segment: Segment) -> bytes:
+        number = len(self._segments) - 1
+        start, end = round(segment.start_s, 3), round(segment.end_s, 3)
+        return sse(TextSegment(id=str(number), start=start, end=end, text=segment.text))
 
     def _logprobs(self, segments: Iterable[Segment]) -> tuple[LogProb, ...] | UnsetType:
         return _logprobs(segments) if self._with_logprobs else UNSET

@@ -28,6 +28,8 @@ class EspeakJob(Job):
         pace: Words per minute, as the library takes it.
         fit: Of every utterance.
         seed: Likewise.
+        text_chars: Of all segments together.
+        spoken_chars: Of the segments that are over.
         sent_samples: Given to `emit` so far.
         has_spoken: A word has begun; until then all audio is silence and is held back.
     """
@@ -40,5 +42,7 @@ class EspeakJob(Job):
         self.pace = pace
         self.fit = fit
         self.seed = seed
+        self.text_chars = sum(len(segment.text) for segment in self.segments)
+        self.spoken_chars = 0
         self.sent_samples = 0
         self.has_spoken = False

@@ -23,6 +23,8 @@ class SegmentStream:
         self._emit = emit
         self._start_samples = job.sent_samples
         self._clock = WordClock(text, job.sent_samples / SAMPLE_RATE)
+        self._text_chars = len(text)
+        self._spoken_chars = 0
         self._blocks: list[Pcm16] = []
         self._gathered_samples = 0
         self._words: list[Word] = []
@@ -39,6 +41,8 @@ class SegmentStream:
         for start in starts:
             start_s = (self._start_samples + start.sample) / SAMPLE_RATE
             self._words += self._clock.start(start.position, start_s)
+            # What stands before a word has been spoken when the word begins.
+            self._spoken_chars = max(self._spoken_chars, start.position)
         job.has_spoken |= bool(starts)
         self._blocks.append(samples)
         self._gathered_samples += len(samples)
@@ -49,12 +53,16 @@ class SegmentStream:
         if self._job.has_spoken:
             end_samples = self._job.sent_samples + self._gathered_samples
             self._words += self._clock.finish(end_samples / SAMPLE_RATE)
+            self._spoken_chars = self._text_chars
             self._flush()
+        self._job.spoken_chars += self._text_chars
 
     def _flush(self) -> None:
         if not self._blocks:
             return
         samples = np.concatenate(self._blocks).astype(np.float32) / np.float32(32768)
-        self._job.sent_samples += len(samples)
-        self._emit(StepOutput(self._job.id, samples, tuple(self._words)))
+        job = self._job
+        job.sent_samples += len(samples)
+        progress = (job.spoken_chars + self._spoken_chars) / job.text_chars
+        self._emit(StepOutput(job.id, samples, tuple(self._words), progress))
         self._blocks, self._words, self._gathered_samples = [], [], 0

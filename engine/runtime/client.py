@@ -327,4 +327,5 @@ def _joined(audio: list[Audio]) -> PcmChunk:
         np.frombuffer(data, np.float32),
         tuple(word for part in audio for word in part.words),
         sum(part.compute_s for part in audio),
+        audio[-1].progress,
     )

@@ -120,6 +120,8 @@ class Audio(Struct, frozen=True, array_like=True, tag="audio"):
     words: tuple[Word, ...]
     compute_s: float
     """Time spent in steps of this job since its last Audio, s."""
+    progress: float | None
+    """As StepOutput's."""
 
 
 class Room(Struct, frozen=True, array_like=True, tag="room"):

@@ -105,7 +105,9 @@ class ToneSynthesizer:
                 os.kill(os.getpid(), signal.SIGKILL)
             if word == "break":
                 raise RuntimeError("a bug")
-            emit(StepOutput(job.id, tone(job.done, job.loudness), (Word(word, job.done * WORD_S),)))
+            begun = (Word(word, job.done * WORD_S),)
+            progress = (job.done + 1) / len(job.words)
+            emit(StepOutput(job.id, tone(job.done, job.loudness), begun, progress))
             job.done += 1
             job.stage = "decode" if job.done < len(job.words) else None
 

@@ -96,6 +96,38 @@ def test_words_begin_in_their_output_or_a_little_before(engine: EspeakSynthesize
         assert all(begin_s - 1.0 < word.start_s <= end_s for word in output.words)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        PROSE * 3,
+        "Hello. " + "😀" * 90 + " ... !!!",
+        "今天天气很好，我们去公园。" * 8,
+        "Hello мир 2026 " * 20,
+        "Hello " * 30 + "... " * 60,
+    ],
+)
+def test_progress_rises_to_one(engine: EspeakSynthesizer, text: str) -> None:
+    progress = [output.progress for output in speak(engine, text)]
+    assert all(share is not None for share in progress)
+    assert progress == sorted(progress, key=lambda share: share or 0.0)
+    assert progress[0] == 0.0
+    assert progress[-1] == 1.0
+    assert len(set(progress)) > 2
+
+
+def test_progress_is_the_place_of_the_word_that_has_begun(engine: EspeakSynthesizer) -> None:
+    text = (PROSE * 3).strip()
+    ends = [token.end for token in tokens(text)]
+    begun = 0
+    for output in speak(engine, text)[:-1]:
+        begun += len(output.words)
+        assert output.progress is not None
+        spoken_chars = round(output.progress * len(text))
+        # Of a segment that is over, the space after its last word counts too.
+        assert spoken_chars <= ends[begun - 1] + 1
+        assert begun < 4 or spoken_chars > ends[begun - 4]
+
+
 def test_times_go_on_over_the_segments_of_a_job(engine: EspeakSynthesizer) -> None:
     job = start(engine, PROSE * 3)
     assert len(job.segments) > 2

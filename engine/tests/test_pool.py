@@ -1,6 +1,7 @@
 """Real worker processes around the tone engine."""
 
 import asyncio
+import itertools
 import os
 import signal
 from collections.abc import AsyncGenerator, Callable
@@ -19,6 +20,7 @@ from engine.errors import (
     WorkerDied,
     WorkerUnavailable,
 )
+from engine.runtime.client import _joined
 from engine.runtime.pool import EnginePool
 from engine.runtime.wire import Audio
 from engine.tests.fake import WORD_S, tone
@@ -70,6 +72,19 @@ async def test_speech_comes_whole_and_in_order() -> None:
         ("two", WORD_S),
         ("three", 2 * WORD_S),
     ]
+
+
+async def test_progress_crosses_the_socket() -> None:
+    async with running() as pool:
+        chunks = await whole(pool, "one two three four")
+    words = itertools.accumulate(len(chunk.words) for chunk in chunks)
+    assert [chunk.progress for chunk in chunks] == [count / 4 for count in words]
+
+
+async def test_chunk_of_several_audios_tells_the_progress_of_the_last() -> None:
+    audios = [Audio(1, tone(nth).tobytes(), (), 0.001, nth / 2) for nth in (1, 2)]
+    chunk = _joined(audios)
+    assert (len(chunk.samples), chunk.progress) == (2 * len(tone(0)), 1.0)
 
 
 async def test_info_is_what_the_worker_said() -> None:

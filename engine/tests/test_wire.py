@@ -19,7 +19,7 @@ from engine.runtime.wire import Audio, Event, Failed, Finished, FrameDecoder, en
 from engine.types import Word
 
 EVENTS: list[Event] = [
-    Audio(1, b"\0\0\x80?" * 100, (Word("hello", 0.0), Word("wörld", 0.25)), 0.001),
+    Audio(1, b"\0\0\x80?" * 100, (Word("hello", 0.0), Word("wörld", 0.25)), 0.001, 0.5),
     Failed(2, to_wire(UnknownVoice("no voice 'x'"))),
     Finished(1),
 ]

@@ -15,6 +15,7 @@ from engine.runtime.residency import Goal
 from engine.types import WorkerStatus
 from server.errors import ApiError
 from server.metrics import METRICS_MEDIA_TYPE, engine_metrics
+from server.recents import Ledger
 from server.routes import GET
 from server.schemas.engines import EngineEntry, EngineList, EngineWorker
 
@@ -55,10 +56,13 @@ async def stop_engine(name: FromPath[str], pools: NamedDependency[Pools]) -> Eng
 
 
 @route("/metrics", http_method=GET)
-async def get_metrics(pools: NamedDependency[Pools]) -> Response[str]:
+async def get_metrics(
+    pools: NamedDependency[Pools], ledger: NamedDependency[Ledger]
+) -> Response[str]:
     """For Prometheus."""
     workers = {name: await pool.inspect() for name, pool in pools.items()}
-    return Response(engine_metrics(workers), media_type=METRICS_MEDIA_TYPE)
+    text = engine_metrics(workers) + ledger.totals.text()
+    return Response(text, media_type=METRICS_MEDIA_TYPE)
 
 
 async def _put_to_sleep(pool: EnginePool, goal: Goal) -> EngineEntry:
@@ -84,6 +88,7 @@ async def _shown(pool: EnginePool) -> EngineEntry:
         id=pool.name,
         status=status.state,
         state=status.residence,
+        can_offload=pool.can_offload,
         jobs=status.jobs,
         workers=tuple(map(_worker, workers)),
         error=status.error,

@@ -23,7 +23,8 @@ from server.context import client_facts, context_of
 from server.enrollment import Enroller
 from server.errors import ApiError
 from server.library import VoiceLibrary, voice_headers
-from server.metrics import SpeechMeter
+from server.meters import SpeechMeter
+from server.recents import Asked, Ledger
 from server.schemas.body import read_bulky_json
 from server.schemas.speech import SpeechRequest
 from server.settings import Limits, Settings
@@ -47,6 +48,7 @@ async def create_speech(
     codecs: NamedDependency[Executor],
     library: NamedDependency[VoiceLibrary],
     enroller: NamedDependency[Enroller],
+    ledger: NamedDependency[Ledger],
 ) -> ASGIApp:
     """Speak a text. The first audio exists before the answer begins."""
     body = await _read(request, settings.limits)
@@ -61,8 +63,17 @@ async def create_speech(
         voice, source = lent.speaking(info), lent.read
     plan = plan_speech(body, info, voice, settings.limits.input_chars)
     context = context_of(request.scope)
-    facts = {"engine": engine.name, **_facts(body, plan), **client_facts(request.headers)}
-    meter = SpeechMeter(context, info.sample_rate, facts, plan.tempo)
+    asked = Asked(
+        context=context,
+        task="speech",
+        owner=owner_of(request),
+        model=body.model,
+        engine=engine.name,
+        voice=body.voice_name if body.ref_audio is None else "ref_audio",
+        format=plan.response_format,
+        facts={"characters": len(body.input), **client_facts(request.headers)},
+    )
+    meter = SpeechMeter(ledger, asked, info.sample_rate, plan.tempo)
     chunks = meter.watch(engine.synthesize(plan.request, context.request_id, source))
     headers = engine_headers(info) | voice_headers(voice) | ignored_headers(plan.request, info)
     try:
@@ -136,12 +147,4 @@ async def _streamed(
     except StopAsyncIteration:
         raise EngineFault("the engine gave no audio") from None
     media_type = SSE_MEDIA_TYPE if body.is_sse else plan.media_type
-    return StreamedBody(first, parts, media_type, headers, meter.ended)
-
-
-def _facts(body: SpeechRequest, plan: SpeechPlan) -> dict[str, str | int]:
-    return {
-        "voice": body.voice_name if body.ref_audio is None else "ref_audio",
-        "format": plan.response_format,
-        "characters": len(body.input),
-    }
+    return StreamedBody(first, parts, media_type, headers | meter.headers, meter.ended)

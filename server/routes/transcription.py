@@ -14,10 +14,12 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
 from engine.types import EngineInfo, Segment, TranscriptInfo
+from server.auth import owner_of
 from server.catalog import Catalog, engine_headers
 from server.context import client_facts, context_of
 from server.forms import read_form, sound_of
-from server.metrics import TranscriptMeter
+from server.meters import TranscriptMeter
+from server.recents import Asked, Ledger
 from server.recording import Recording
 from server.schemas.transcription import TranscriptionRequest
 from server.settings import Settings
@@ -41,9 +43,10 @@ async def create_transcription(
     catalog: NamedDependency[Catalog],
     settings: NamedDependency[Settings],
     codecs: NamedDependency[Executor],
+    ledger: NamedDependency[Ledger],
 ) -> ASGIApp:
     """Write down what is said, in its own language."""
-    return await _answer(request, catalog, settings, codecs, "transcribe")
+    return await _answer(request, catalog, settings, codecs, ledger, "transcribe")
 
 
 @post("/v1/audio/translations", status_code=200)
@@ -52,9 +55,10 @@ async def create_translation(
     catalog: NamedDependency[Catalog],
     settings: NamedDependency[Settings],
     codecs: NamedDependency[Executor],
+    ledger: NamedDependency[Ledger],
 ) -> ASGIApp:
     """Write down what is said, in English."""
-    return await _answer(request, catalog, settings, codecs, "translate")
+    return await _answer(request, catalog, settings, codecs, ledger, "translate")
 
 
 async def _answer(
@@ -62,6 +66,7 @@ async def _answer(
     catalog: Catalog,
     settings: Settings,
     codecs: Executor,
+    ledger: Ledger,
     task: Task,
 ) -> ASGIApp:
     form = await read_form(request)
@@ -73,8 +78,16 @@ async def _answer(
     recording = Recording(sound, info.sample_rate, settings.limits.decode, codecs)
     await recording.open()
     context = context_of(request.scope)
-    facts = {"engine": info.name, "task": task, **client_facts(request.headers)}
-    meter = TranscriptMeter(context, lambda: recording.duration_s, facts)
+    asked = Asked(
+        context=context,
+        task="transcription",
+        owner=owner_of(request),
+        model=body.model,
+        engine=info.name,
+        format=body.response_format or "json",
+        facts={"task": task, **client_facts(request.headers)},
+    )
+    meter = TranscriptMeter(ledger, asked, lambda: recording.duration_s)
     parts = meter.watch(engine.transcribe(recording.blocks(), options, context.request_id))
     try:
         if body.stream and task == "transcribe":

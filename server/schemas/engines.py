@@ -14,7 +14,7 @@ class EngineWorker(Struct, frozen=True, kw_only=True):
 
     state: Residence
     """"loading", "resident", "offloaded" to the host's memory, or "stopped": there is no process.
-    A request wakes the last two."""
+    A request wakes the last two, unless the engine is absent."""
     device: Device
     used_bytes: int | None
     """Of the device's memory, by this worker, measured now. None: nobody can tell."""
@@ -39,6 +39,8 @@ class EngineEntry(Struct, frozen=True, kw_only=True):
     """As at /ready: "ready" takes requests, though it may have to wake first."""
     state: Residence | None
     """Of its most wakeful worker."""
+    can_offload: bool
+    """Whether it can leave its device and stay alive; false until it has loaded once."""
     jobs: int
     workers: tuple[EngineWorker, ...]
     error: str | None

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from server.audio.formats import ResponseFormat
 from server.errors import ErrorDetail
+from server.schemas.requests import RequestFigures
 
 
 class VoiceRef(Struct, frozen=True):
@@ -75,9 +76,14 @@ class SpeechRequest(Struct, frozen=True, kw_only=True):
         return self.stream is False and not self.is_sse
 
 
-class AudioDelta(Struct, frozen=True, tag_field="type", tag="speech.audio.delta"):
+class AudioDelta(
+    Struct, frozen=True, omit_defaults=True, tag_field="type", tag="speech.audio.delta"
+):
     audio: str
     """base64 of the next bytes of the stream in response_format."""
+    progress: float | None = None
+    """Ours: the share of the text that has been spoken once this has been played, 0 to 1. Left out
+    when the engine does not know."""
 
 
 class WordTime(Struct, frozen=True):
@@ -102,6 +108,8 @@ class SpeechUsage(Struct, frozen=True):
 
 class AudioDone(Struct, frozen=True, tag_field="type", tag="speech.audio.done"):
     usage: SpeechUsage
+    rhapsode: RequestFigures
+    """Ours: what the request cost."""
 
 
 class SpeechErrorEvent(Struct, frozen=True, tag_field="type", tag="speech.audio.error"):

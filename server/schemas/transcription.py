@@ -121,6 +121,17 @@ class TextDelta(Struct, frozen=True, kw_only=True, tag_field="type", tag="transc
     logprobs: tuple[LogProb, ...] | UnsetType = UNSET
 
 
+class TextSegment(Struct, frozen=True, kw_only=True, tag_field="type", tag="transcript.text.segment"):
+    """When the next delta was heard; OpenAI's event of diarized_json, without its speaker."""
+
+    id: str
+    """The segment's number in verbose_json."""
+    start: float
+    """Seconds, as is the end."""
+    end: float
+    text: str
+
+
 class TextDone(Struct, frozen=True, kw_only=True, tag_field="type", tag="transcript.text.done"):
     text: str
     languages: tuple[Language, ...] = ()

@@ -82,11 +82,13 @@ class FakeEngine:
         try:
             if request.voice == "nobody":
                 raise UnknownVoice("no voice 'nobody'")
-            for index, word in enumerate(request.text.split()):
+            words = request.text.split()
+            for index, word in enumerate(words):
                 if word == "break":
                     raise EngineFault("the engine broke")
                 if word != "silence":
-                    yield PcmChunk(tone(), (Word(word, index / 10),), compute_s=0.001)
+                    begun = (Word(word, index / 10),)
+                    yield PcmChunk(tone(), begun, 0.001, (index + 1) / len(words))
         finally:
             self.open_streams -= 1
 

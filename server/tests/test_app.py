@@ -111,10 +111,40 @@ def test_sse_deltas_join_to_the_plain_stream(client: Client) -> None:
     *deltas, done = events(answer.text)
     assert {event["type"] for event in deltas} == {"speech.audio.delta"}
     assert b"".join(base64.b64decode(event["audio"]) for event in deltas) == plain
-    assert done == {
-        "type": "speech.audio.done",
-        "usage": {"input_tokens": 13, "output_tokens": 15, "total_tokens": 28},
-    }
+    assert done["type"] == "speech.audio.done"
+    assert done["usage"] == {"input_tokens": 13, "output_tokens": 15, "total_tokens": 28}
+
+
+def test_sse_tells_progress_and_at_the_end_what_it_cost(client: Client) -> None:
+    body = {**HELLO, "response_format": "pcm", "stream_format": "sse", "speed": 4.0}
+    answer = client.post(SPEECH, json=body)
+    *deltas, done = events(answer.text)
+    progress = [event["progress"] for event in deltas]
+    assert progress == sorted(progress)
+    assert {0 < share <= 1 for share in progress} == {True}
+    assert progress[-1] == 1.0
+    figures = done["rhapsode"]
+    # Three chunks of 0.1 s and 1 ms of work each, played twice as fast as they were spoken.
+    assert (figures["audio_s"], figures["rtf"]) == (0.15, 0.02)
+    assert 0 < figures["ttfa_s"] <= figures["wall_s"]
+    assert figures["underrun_s"] >= 0
+    assert int(answer.headers["x-rhapsode-ttfa-ms"]) == pytest.approx(
+        1000 * figures["ttfa_s"], abs=0.6
+    )
+
+
+@pytest.mark.parametrize(
+    "extra", [{}, {"stream_format": "sse", "timestamp_granularities": ["word"]}]
+)
+def test_stream_tells_when_its_first_audio_was_there(
+    client: Client, extra: dict[str, object]
+) -> None:
+    assert int(client.post(SPEECH, json={**HELLO, **extra}).headers["x-rhapsode-ttfa-ms"]) >= 0
+
+
+def test_whole_clip_has_no_first_audio_to_tell_of(client: Client) -> None:
+    answer = client.post(SPEECH, json={**HELLO, "stream": False})
+    assert "x-rhapsode-ttfa-ms" not in answer.headers
 
 
 def test_sse_gives_word_times_when_asked(client: Client) -> None:

@@ -1,6 +1,7 @@
 """/v1/engines and /metrics over real workers of a tone engine."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,7 @@ def states(client: Client, name: str = MOVABLE) -> list[str]:
 def test_engines_are_listed_with_what_each_worker_takes(loaded: Client) -> None:
     listed = loaded.get("/v1/engines").json()
     assert [engine["id"] for engine in listed["data"]] == [MOVABLE, TONE]
+    assert [engine["can_offload"] for engine in listed["data"]] == [True, False]
     movable, tone = listed["data"]
     assert (movable["status"], movable["state"], movable["error"]) == ("ready", "resident", None)
     assert [worker["device"] for worker in movable["workers"]] == ["tone:0", "tone:1"]
@@ -97,6 +99,16 @@ def test_what_cannot_be_done_is_400_and_says_why(loaded: Client) -> None:
     unknown = loaded.get("/v1/engines/nope")
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "engine_not_found")
     assert loaded.post("/v1/engines/nope/load").status_code == 404
+
+
+def test_an_absent_engine_is_not_said_to_be_loading(tmp_path: Path) -> None:
+    whisper = EngineSettings(options={"model": str(tmp_path)})
+    settings = Settings(engines={**ENGINES, "whisper": whisper}, speech_engines=(TONE,))
+    with TestClient(create_app(settings, create_pools(settings))) as client:
+        entry = client.get("/v1/engines/whisper").json()
+    assert (entry["status"], entry["state"], entry["can_offload"]) == ("absent", "stopped", False)
+    assert {worker["state"] for worker in entry["workers"]} == {"stopped"}
+    assert entry["error"]
 
 
 def test_metrics_tell_state_wakes_and_bytes(loaded: Client) -> None:

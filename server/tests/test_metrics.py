@@ -1,35 +1,113 @@
 import pytest
 
-from server.metrics import Player
+from engine.types import DeviceMemory, WorkerStatus
+from server.errors import ApiError
+from server.metrics import Histogram, RequestTotals, engine_metrics
+from server.schemas.requests import RequestEntry
 
 
-def test_player_that_is_fed_in_time_hears_no_silence() -> None:
-    player = Player()
-    player.starts(10.0, audio_s=1.0)
-    player.gets(asked_at=10.0, now=10.9, audio_s=1.0)
-    player.gets(asked_at=10.9, now=11.9, audio_s=1.0)
-    assert player.underrun_s == 0.0
+def entry(**changes: object) -> RequestEntry:
+    return RequestEntry(
+        **{  # type: ignore[arg-type]
+            "id": "req_1",
+            "task": "speech",
+            "created_at": 1,
+            "model": "tts-1",
+            "engine": "fake",
+            "voice": "low",
+            "format": "pcm",
+            "status": "done",
+            "error": None,
+            "ttfa_s": 0.2,
+            "audio_s": 2.5,
+            "rtf": 0.04,
+            "underrun_s": 0.0,
+            "wall_s": 0.5,
+            **changes,
+        }
+    )
 
 
-def test_late_chunks_are_silence_and_shift_what_follows() -> None:
-    player = Player()
-    player.starts(10.0, audio_s=1.0)
-    player.gets(asked_at=10.0, now=11.5, audio_s=1.0)
-    assert player.underrun_s == pytest.approx(0.5)
-    player.gets(asked_at=11.5, now=12.4, audio_s=0.5)
-    assert player.underrun_s == pytest.approx(0.5)
-    player.gets(asked_at=12.4, now=13.25, audio_s=0.5)
-    assert player.underrun_s == pytest.approx(0.75)
+def test_bucket_holds_all_that_is_not_above_it() -> None:
+    histogram = Histogram((0.1, 1.0))
+    for value in (0.05, 0.1, 0.5, 7.0):
+        histogram.observe(value)
+    assert list(histogram.lines("m", 'a="b"')) == [
+        'm_bucket{a="b",le="0.1"} 2',
+        'm_bucket{a="b",le="1.0"} 3',
+        'm_bucket{a="b",le="+Inf"} 4',
+        'm_sum{a="b"} 7.65',
+        'm_count{a="b"} 4',
+    ]
 
 
-def test_client_that_reads_late_makes_its_own_silence() -> None:
-    player = Player()
-    player.starts(10.0, audio_s=1.0)
-    player.gets(asked_at=100.0, now=100.01, audio_s=1.0)
-    assert player.underrun_s == pytest.approx(0.01)
+def test_requests_are_counted_by_how_they_ended() -> None:
+    totals = RequestTotals()
+    for ended, error in (
+        (entry(), None),
+        (entry(underrun_s=0.3), None),
+        (entry(status="left"), None),
+        (entry(status="failed", error="engine_died"), ApiError(500, "died", code="engine_died")),
+        (entry(status="failed", error="invalid_value"), ApiError(400, "bad", code="invalid_value")),
+    ):
+        totals.began("speech")
+        totals.ended(ended, error)
+    lines = totals.text().splitlines()
+    fake = 'task="speech",engine="fake"'
+    for outcome, count in (
+        ('outcome="done",code="",status=""', 2),
+        ('outcome="left",code="",status=""', 1),
+        ('outcome="failed",code="engine_died",status="5xx"', 1),
+        ('outcome="failed",code="invalid_value",status="4xx"', 1),
+    ):
+        assert f"rhapsode_requests_total{{{fake},{outcome}}} {count}" in lines
+    assert f"rhapsode_audio_seconds_total{{{fake}}} 12.5" in lines
+    assert f"rhapsode_underrun_streams_total{{{fake}}} 1" in lines
+    assert f'rhapsode_ttfa_seconds_bucket{{{fake},le="0.1"}} 0' in lines
+    assert f'rhapsode_ttfa_seconds_bucket{{{fake},le="0.2"}} 5' in lines
+    assert f"rhapsode_rtf_count{{{fake}}} 5" in lines
 
 
-def test_nothing_counts_before_the_first_byte() -> None:
-    player = Player()
-    player.gets(asked_at=0.0, now=5.0, audio_s=1.0)
-    assert player.underrun_s == 0.0
+def test_requests_in_flight_are_those_that_have_begun_and_not_ended() -> None:
+    totals = RequestTotals()
+    totals.began("speech")
+    totals.began("speech")
+    totals.ended(entry(), None)
+    lines = totals.text().splitlines()
+    assert 'rhapsode_requests_in_flight{task="speech"} 1' in lines
+    assert 'rhapsode_requests_in_flight{task="transcription"} 0' in lines
+
+
+def test_transcription_has_no_first_audio_and_no_underrun() -> None:
+    totals = RequestTotals()
+    totals.began("transcription")
+    totals.ended(entry(task="transcription", ttfa_s=None, underrun_s=None), None)
+    text = totals.text()
+    assert 'rhapsode_rtf_count{task="transcription",engine="fake"} 1' in text
+    assert "rhapsode_ttfa_seconds_count" not in text
+    assert "rhapsode_underrun_streams_total{" not in text
+
+
+@pytest.mark.parametrize("text", [RequestTotals().text(), engine_metrics({})])
+def test_nothing_counted_is_types_and_zeros(text: str) -> None:
+    assert text.endswith("\n")
+    for line in text.splitlines():
+        assert line.startswith("# TYPE ") or line.endswith(" 0")
+
+
+def test_jobs_of_an_engine_are_those_of_its_workers() -> None:
+    worker = WorkerStatus(
+        residence="resident",
+        device='the "big" one',
+        memory=DeviceMemory("cpu", 1, 3, 2),
+        idle_s=None,
+        jobs=2,
+        restarts=0,
+        wakes=0,
+        wake_s=0.0,
+        error=None,
+    )
+    lines = engine_metrics({"fake": (worker, worker)}).splitlines()
+    assert 'rhapsode_engine_jobs{engine="fake"} 4' in lines
+    labels = r'engine="fake",worker="1",device="the \"big\" one"'
+    assert f"rhapsode_worker_jobs{{{labels}}} 2" in lines

@@ -14,7 +14,8 @@ from server.audio.encoder import create_encoder
 from server.audio.shaper import Shaper
 from server.context import RequestContext
 from server.errors import ClientGone
-from server.metrics import SpeechMeter
+from server.meters import SpeechMeter
+from server.recents import Asked, Ledger
 from server.speech import SpeechPlan, as_events
 from server.streaming import EncodedChunk, StreamedBody, encode_chunks, unless_gone
 from server.tests.fakes import SAMPLE_RATE, tone
@@ -47,7 +48,15 @@ def encoded(source: Source, response_format: Any = "pcm") -> AsyncGenerator[Enco
 
 
 def meter() -> SpeechMeter:
-    return SpeechMeter(RequestContext("req_test", 0.0), SAMPLE_RATE, {})
+    asked = Asked(
+        context=RequestContext("req_test", 0.0),
+        task="speech",
+        owner=None,
+        model="tts-1",
+        engine="fake",
+        format="pcm",
+    )
+    return SpeechMeter(Ledger(), asked, SAMPLE_RATE)
 
 
 def never() -> Receive:
@@ -214,6 +223,20 @@ def plan() -> SpeechPlan:
         response_format="pcm",
         sample_rate=24_000,
     )
+
+
+async def test_delta_of_an_engine_that_knows_no_progress_has_none() -> None:
+    first = await anext(events(Source(1)))
+    assert set(first) == {"type", "audio"}
+
+
+async def test_progress_goes_with_the_bytes() -> None:
+    async def chunks() -> AsyncGenerator[PcmChunk, None]:
+        yield PcmChunk(tone(), progress=0.4)
+        yield PcmChunk(tone(), progress=1.0)
+
+    coded = encode_chunks(chunks(), Shaper(SAMPLE_RATE, 16000), create_encoder("pcm", 16000), None)
+    assert [chunk.progress async for chunk in coded] == [0.4, 1.0, 1.0]
 
 
 async def events(source: Source) -> AsyncGenerator[dict[str, Any], None]:

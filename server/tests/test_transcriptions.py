@@ -155,6 +155,29 @@ def test_streamed_deltas_join_to_the_text(client: Client) -> None:
     assert len(done["logprobs"]) == 3
 
 
+def test_a_stream_tells_the_times_of_each_delta_to_who_asks_for_segments(client: Client) -> None:
+    asked: dict[str, Any] = {"timestamp_granularities[]": ["segment"]}
+    *parts, done = events(post(client, seconds=2, stream="true", **asked).text)
+    assert [(part["type"], part.get("delta")) for part in parts] == [
+        ("transcript.text.segment", None),
+        ("transcript.text.delta", "w0"),
+        ("transcript.text.segment", None),
+        ("transcript.text.delta", " w1"),
+    ]
+    whole = post(client, seconds=2, response_format="verbose_json").json()
+    for part, segment in zip(parts[::2], whole["segments"], strict=True):
+        assert part["id"] == str(segment["id"])
+        assert {name: part[name] for name in ("start", "end", "text")} == {
+            name: segment[name] for name in ("start", "end", "text")
+        }
+    assert done["text"] == "w0 w1"
+
+
+def test_a_stream_tells_no_segments_to_who_asks_for_words_alone(client: Client) -> None:
+    found = events(post(client, stream="true", **{"timestamp_granularities[]": ["word"]}).text)
+    assert "transcript.text.segment" not in {event["type"] for event in found}
+
+
 def test_streamed_and_whole_texts_are_the_same(client: Client) -> None:
     done = events(post(client, seconds=5, stream="true").text)[-1]
     assert done["text"] == post(client, seconds=5).json()["text"]
