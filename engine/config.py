@@ -70,6 +70,9 @@ class GlmTtsOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """Hz; 32000 needs the second vocoder's file."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the language model; auto: float32 on a CPU, bfloat16 on a GPU."""
+    llm_weights: Literal["full", "int8"] = "full"
+    """Of the language model's layers: as `precision` has them, or int8 with a scale for each row,
+    which is half of what a step has to read on a GPU."""
     flow_precision: Literal["auto", "float32", "tf32", "float16", "bfloat16"] = "auto"
     """Of the flow's matrix products; what they add up to is float32. auto: float32 on a CPU, where
     there is nothing else, float16 on a GPU."""
@@ -83,7 +86,7 @@ class GlmTtsOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """Speech tokens before the end may come."""
     max_tokens_per_text_token: float = 20.0
     """Speech tokens after which a text is cut off."""
-    block_tokens: tuple[int, ...] = (25, 50, 100, 200)
+    block_tokens: tuple[int, ...] = (25, 50, 200)
     """Speech tokens rendered at a time, first block first; the last size repeats. 25 are 1 s."""
     look_ahead_tokens: tuple[int, ...] = (12, 25)
     """Tokens seen beyond a block, likewise."""
@@ -159,7 +162,13 @@ class PoolConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Pause before the first restart of a dead worker; doubles with each further death."""
     restart_delay_max_s: float = 30.0
     stable_after_s: float = 30.0
-    """A worker that lived this long starts the doubling afresh."""
+    """A worker that lived this long, or has finished a job, starts the doubling afresh."""
+    hang_s: float = 30.0
+    """A worker that spends this long in one step, or says nothing for so long, is ended as hung and
+    replaced; half-way there it gets no more jobs. 0: never."""
+    hang_load_s: float = 600.0
+    """The same for what may take longer: a load, with the model's download if there is one; a move
+    to or from the device; a prompt; steps of a large model on a CPU. 0: never."""
     look_again_s: float = 10.0
     """How often to look for a model that is not on disk."""
     wait_s: float = 10.0
@@ -184,7 +193,7 @@ class PoolConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     overloaded. 0: never. For engines whose `EngineInfo.refuses_overload` says so."""
 
     def __post_init__(self) -> None:
-        for name in ("idle_offload_s", "idle_stop_s", "max_load"):
+        for name in ("hang_s", "hang_load_s", "idle_offload_s", "idle_stop_s", "max_load"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more")
         if self.idle_stop_s and self.idle_stop_s <= self.idle_offload_s:

@@ -107,6 +107,24 @@ class Synthesizer(Engine, Protocol):
         ...
 
 
+@runtime_checkable
+class Overlapping(Protocol):
+    """A synthesizer whose steps may leave work behind that the device does beside the next ones.
+
+    A job that can do nothing before that has landed waits for a stage that takes no job.
+    """
+
+    def land(self, emit: Emit) -> bool:
+        """Hand on what the device has finished, without waiting; sets the jobs' stages.
+
+        An exception fails every job that is in flight.
+
+        Returns:
+            Whether something is in flight still.
+        """
+        ...
+
+
 class Cloner(Synthesizer, Protocol):
     """A synthesizer that speaks with the voice of a prompt."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from engine.glm_tts.kernels import begin
+from engine.glm_tts.kernels import begin, finish
 
 
 @triton.jit
@@ -26,11 +26,9 @@ def _position(starts, drawn, slot, room):
 
 
 @triton.jit
-def _rotated(line, cos, sin, D: tl.constexpr):
-    """The two halves of the vectors at `line` after rope, float32."""
-    first = tl.load(line).to(tl.float32)
-    second = tl.load(line + D // 2).to(tl.float32)
-    return first * cos - second * sin, second * cos + first * sin
+def _rotated(line, other, cos, sin):
+    """Vectors after rope, float32: as they are times cos, with their halves exchanged times sin."""
+    return tl.load(line).to(tl.float32) * cos + tl.load(other).to(tl.float32) * sin
 
 
 @triton.jit(do_not_specialize=["layer"])
@@ -38,141 +36,103 @@ def attend(
     qkv, cos, sin, cache, places, rooms, slots, starts, drawn, sums, peaks, arrived, out,
     layer, scale,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, D: tl.constexpr, UNIT: tl.constexpr,
-    SPLITS: tl.constexpr, SPLIT: tl.constexpr, BLOCK: tl.constexpr, GROUP: tl.constexpr,
+    SPLITS: tl.constexpr, SPLIT: tl.constexpr, GROUP: tl.constexpr, SHARING: tl.constexpr,
     PDL: tl.constexpr,
 ):  # fmt: skip
     """One query a row over its slot, once the new key and value are kept; split in time.
 
-    Splits have SPLIT tokens each wherever they fall; the last of a row and head to arrive adds
-    them up, in order. GROUP is HEADS // KV_HEADS rounded up to a tile.
+    Splits have SPLIT tokens each wherever they fall. A row and head have as many programs as the
+    grid is deep, which take splits in turn; the last to arrive adds up all splits. SHARING is
+    HEADS // KV_HEADS rounded up to a power of two, GROUP that rounded up to a tile.
     """
     begin(PDL)
-    row, head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    row, head, first = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     slot = tl.load(slots + row)
     room = tl.load(rooms + slot)
     position = _position(starts, drawn, slot, room)
     splits = position // SPLIT + 1
-    if split >= splits:
+    if first >= splits:
         return
     H: tl.constexpr = D // 2
-    SHARING: tl.constexpr = HEADS // KV_HEADS
-    half, full = tl.arange(0, H), tl.arange(0, D)
+    MEMBERS: tl.constexpr = HEADS // KV_HEADS
+    full = tl.arange(0, D)
+    other = (full + H) % D
     members = tl.arange(0, GROUP)
-    is_member = (members < SHARING)[:, None]
+    is_member = (members < MEMBERS)[:, None]
     kind = cache.dtype.element_ty
     line = qkv + row * (HEADS + 2 * KV_HEADS) * D
-    c, s = tl.load(cos + position * H + half), tl.load(sin + position * H + half)
+    c = tl.load(cos + position * H + full % H)
+    s = tl.load(sin + position * H + full % H) * tl.where(full < H, -1.0, 1.0)
     # Members beyond the last repeat it: what they give is not kept.
-    q = head * SHARING + tl.minimum(members, SHARING - 1)
-    first, second = _rotated(line + q[:, None] * D + half[None, :], c[None, :], s[None, :], D)
-    first, second = first.to(kind), second.to(kind)
+    q = line + (head * MEMBERS + tl.minimum(members, MEMBERS - 1))[:, None] * D
+    q = _rotated(q + full[None, :], q + other[None, :], c[None, :], s[None, :]).to(kind)
+    new_line = line + (HEADS + head) * D
+    new_key = _rotated(new_line + full, new_line + other, c, s).to(kind)
+    new_value = tl.load(new_line + KV_HEADS * D + full)
+    new_score = scale * tl.sum(q.to(tl.float32) * new_key.to(tl.float32)[None, :], 1)
+    new_value_sum = new_value.to(tl.float32)[None, :]
     keys = cache + tl.load(places + slot) * UNIT
     keys += (layer * 2 * KV_HEADS + head) * room * D
     values = keys + KV_HEADS * room * D
-    peak = tl.full([GROUP], float("-inf"), tl.float32)
-    total = tl.zeros([GROUP], tl.float32)
-    acc = tl.zeros([GROUP, D], tl.float32)
-    if split == splits - 1:
-        n1, n2 = _rotated(line + (HEADS + head) * D + half, c, s, D)
-        n1, n2 = n1.to(kind), n2.to(kind)
-        v = tl.load(line + (HEADS + KV_HEADS + head) * D + full)
-        tl.store(keys + position * D + half, n1)
-        tl.store(keys + position * D + H + half, n2)
-        tl.store(values + position * D + full, v)
-        products = first.to(tl.float32) * n1.to(tl.float32)[None, :]
-        products += second.to(tl.float32) * n2.to(tl.float32)[None, :]
-        peak = scale * tl.sum(products, 1)
-        total += 1.0
-        acc += v.to(tl.float32)[None, :]
-    end = tl.minimum(position, (split + 1) * SPLIT)
-    for start in range(split * SPLIT, end, BLOCK):
-        at = start + tl.arange(0, BLOCK)
-        is_seen = at < end
-        k1 = tl.load(keys + at[None, :] * D + half[:, None], mask=is_seen[None, :], other=0.0)
-        k2 = tl.load(keys + H + at[None, :] * D + half[:, None], mask=is_seen[None, :], other=0.0)
+    is_new_here = first == (splits - 1) % tl.num_programs(2)
+    tl.store(keys + position * D + full, new_key, mask=is_new_here)
+    tl.store(values + position * D + full, new_value, mask=is_new_here)
+    place = (row * KV_HEADS + head) * SPLITS
+    for split in range(first, splits, tl.num_programs(2)):
+        at = split * SPLIT + tl.arange(0, SPLIT)
+        # The new token counts by its score alone: what the cache has of it is on its way.
+        is_seen = at < position
+        k = tl.load(keys + at[None, :] * D + full[:, None], mask=is_seen[None, :], other=0.0)
         v = tl.load(values + at[:, None] * D + full[None, :], mask=is_seen[:, None], other=0.0)
-        scores = tl.dot(second, k2, tl.dot(first, k1)) * scale
-        scores = tl.where(is_seen[None, :], scores, float("-inf"))
-        higher = tl.maximum(peak, tl.max(scores, 1))
-        p = tl.exp(scores - higher[:, None])
-        shrink = tl.exp(peak - higher)
-        total = total * shrink + tl.sum(p, 1)
-        acc = tl.dot(p.to(kind), v, acc * shrink[:, None])
-        peak = higher
-    target = out + row * HEADS * D + (head * SHARING + members)[:, None] * D + full[None, :]
-    if splits == 1:
-        tl.store(target, (acc / total[:, None]).to(out.dtype.element_ty), mask=is_member)
-    else:
-        place = (row * KV_HEADS + head) * SPLITS
-        mine = (place + split) * GROUP + members
+        scores = tl.where(is_seen[None, :], tl.dot(q, k) * scale, float("-inf"))
+        last_score = tl.where(split == splits - 1, new_score, float("-inf"))
+        peak = tl.maximum(tl.max(scores, 1), last_score)
+        p, last = tl.exp(scores - peak[:, None]), tl.exp(last_score - peak)
+        acc = tl.dot(p.to(kind), v, last[:, None] * new_value_sum)
+        mine = (place + split) * SHARING + members
         tl.store(sums + mine[:, None] * D + full[None, :], acc, mask=is_member)
-        tl.store(peaks + mine * 2, peak)
-        tl.store(peaks + mine * 2 + 1, total)
-        # All threads have written before one of them says so.
-        tl.debug_barrier()
-        counter = arrived + row * KV_HEADS + head
-        if tl.atomic_add(counter, 1, sem="acq_rel") == splits - 1:
-            peak = tl.full([GROUP], float("-inf"), tl.float32)
-            total = tl.zeros([GROUP], tl.float32)
-            acc = tl.zeros([GROUP, D], tl.float32)
-            for other in range(splits):
-                theirs = (place + other) * GROUP + members
-                their_peak = tl.load(peaks + theirs * 2, cache_modifier=".cg")
-                their_total = tl.load(peaks + theirs * 2 + 1, cache_modifier=".cg")
-                their_acc = tl.load(
-                    sums + theirs[:, None] * D + full[None, :],
-                    mask=is_member, other=0.0, cache_modifier=".cg",
-                )  # fmt: skip
-                higher = tl.maximum(peak, their_peak)
-                shrink, their_shrink = tl.exp(peak - higher), tl.exp(their_peak - higher)
-                total = total * shrink + their_total * their_shrink
-                acc = acc * shrink[:, None] + their_acc * their_shrink[:, None]
-                peak = higher
-            tl.store(target, (acc / total[:, None]).to(out.dtype.element_ty), mask=is_member)
-            tl.store(counter, 0)
-
-
-@triton.jit(do_not_specialize=["slot", "layer"])
-def keep_prompt(
-    qkv, cos, sin, cache, places, rooms, slot, layer,
-    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, D: tl.constexpr, UNIT: tl.constexpr,
-    LINES: tl.constexpr,
-):  # fmt: skip
-    """Rope a prompt's queries and keys where they stand, and keep keys and values; by position.
-
-    LINES: HEADS + 2 KV_HEADS rounded up to a power of two.
-    """
-    position = tl.program_id(0)
-    H: tl.constexpr = D // 2
-    line, half = tl.arange(0, LINES)[:, None], tl.arange(0, H)[None, :]
-    source = qkv + (position * (HEADS + 2 * KV_HEADS) + line) * D + half
-    is_line = line < HEADS + 2 * KV_HEADS
-    first = tl.load(source, mask=is_line, other=0.0)
-    second = tl.load(source + H, mask=is_line, other=0.0)
-    c, s = tl.load(cos + position * H + half), tl.load(sin + position * H + half)
-    is_turned = line < HEADS + KV_HEADS
-    a, b = first.to(tl.float32), second.to(tl.float32)
-    first = tl.where(is_turned, (a * c - b * s).to(first.dtype), first)
-    second = tl.where(is_turned, (b * c + a * s).to(second.dtype), second)
-    tl.store(source, first, mask=is_turned)
-    tl.store(source + H, second, mask=is_turned)
-    # Keys and values follow each other in the cache as they do behind the queries.
-    kept = layer * 2 * KV_HEADS + line - HEADS
-    offset = (kept * tl.load(rooms + slot) + position) * D
-    target = cache + tl.load(places + slot) * UNIT + offset + half
-    is_kept = is_line & (line >= HEADS)
-    tl.store(target, first, mask=is_kept)
-    tl.store(target + H, second, mask=is_kept)
+        tl.store(peaks + mine * 2, peak, mask=members < MEMBERS)
+        tl.store(peaks + mine * 2 + 1, tl.sum(p, 1) + last, mask=members < MEMBERS)
+    finish(PDL)
+    # All threads have written before one of them says so.
+    tl.debug_barrier()
+    counter = arrived + row * KV_HEADS + head
+    if tl.atomic_add(counter, 1, sem="acq_rel") == tl.minimum(splits, tl.num_programs(2)) - 1:
+        tl.store(counter, 0)
+        target = out + (row * HEADS + head * MEMBERS) * D
+        _add_up(sums, peaks, place, splits, target, MEMBERS, SHARING, D)
 
 
 @triton.jit
-def swiglu(gate_up, y, N, BLOCK: tl.constexpr):
-    """y[M, N] = silu(gate) * up of gate_up[M, 2 N]."""
-    row = tl.program_id(0).to(tl.int64)
-    columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    is_column = columns < N
-    source = gate_up + row * 2 * N + columns
-    gate = tl.load(source, mask=is_column, other=0.0).to(tl.float32)
-    up = tl.load(source + N, mask=is_column, other=0.0).to(tl.float32)
-    product = gate * tl.sigmoid(gate) * up
-    tl.store(y + row * N + columns, product.to(y.dtype.element_ty), mask=is_column)
+def _add_up(
+    sums, peaks, place, splits, target,
+    MEMBERS: tl.constexpr, SHARING: tl.constexpr, D: tl.constexpr,
+):  # fmt: skip
+    """Attention over all splits from what each left, to target[MEMBERS, D]."""
+    # Many at once: each load is a wait.
+    COUNT: tl.constexpr = 16
+    members, full = tl.arange(0, SHARING), tl.arange(0, D)
+    is_member = (members < MEMBERS)[None, :]
+    peak = tl.full([SHARING], float("-inf"), tl.float32)
+    total = tl.zeros([SHARING], tl.float32)
+    acc = tl.zeros([SHARING, D], tl.float32)
+    for start in range(0, splits, COUNT):
+        split = start + tl.arange(0, COUNT)[:, None]
+        is_there = (split < splits) & is_member
+        at = (place + split) * SHARING + members[None, :]
+        # Members beyond the last peak at 0, so that they too have a number.
+        none = tl.where(is_member, float("-inf"), 0.0)
+        peak_of = tl.load(peaks + at * 2, mask=is_there, other=none, cache_modifier=".cg")
+        total_of = tl.load(peaks + at * 2 + 1, mask=is_there, other=1.0, cache_modifier=".cg")
+        sums_of = tl.load(
+            sums + at[:, :, None] * D + full[None, None, :],
+            mask=is_there[:, :, None], other=0.0, cache_modifier=".cg",
+        )  # fmt: skip
+        higher = tl.maximum(peak, tl.max(peak_of, 0))
+        shrink, weight = tl.exp(peak - higher), tl.exp(peak_of - higher[None, :])
+        total = total * shrink + tl.sum(weight * total_of, 0)
+        acc = acc * shrink[:, None] + tl.sum(weight[:, :, None] * sums_of, 0)
+        peak = higher
+    where = target + members[:, None] * D + full[None, :]
+    is_member = (members < MEMBERS)[:, None]
+    tl.store(where, (acc / total[:, None]).to(target.dtype.element_ty), mask=is_member)

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.glm_tts import flow_kernels
+from engine.glm_tts import flow_kernels, solver_kernels, token_kernels
 from engine.glm_tts.dims import FlowDims
-from engine.glm_tts.dit import Block, Dit, Linear
-from engine.glm_tts.flow import with_and_without
+from engine.glm_tts.dit import Block, Linear, rotation
+from engine.glm_tts.flow import Flow
 from engine.glm_tts.flow_kernels import GroupedConvolution
-from engine.glm_tts.flow_workspace import Workspace
-from engine.glm_tts.token_branch import TokenBranch
+from engine.glm_tts.flow_workspace import Tables, Workspace
+from engine.glm_tts.token_branch import TokenBlock
+
+_EPS = 1e-6
 
 
 class CudaDit:
@@ -29,16 +31,19 @@ class CudaDit:
 
     Args:
         dims: Sizes.
-        dit: The plain estimator, in float32; shares the weights that are used once a solve.
-        tokens: The token branch, likewise.
+        plain: In float32; those of its weights that are used once a solve are shared, and the
+            rest is not held.
         dtype: What the layers' matrix products are given; they are summed in float32.
     """
 
-    def __init__(self, dims: FlowDims, dit: Dit, tokens: TokenBranch, dtype: torch.dtype) -> None:
+    def __init__(self, dims: FlowDims, plain: Flow, dtype: torch.dtype) -> None:
         self._dims = dims
         self._dtype = dtype
-        self._plain = dit
-        self._tokens = tokens
+        dit = plain.dit
+        self._tokens = plain.tokens
+        self._from_x, self._from_condition = dit.from_x, dit.from_condition
+        self._from_tokens, self._from_speaker = dit.from_tokens, dit.from_speaker
+        self._to_mel = dit.to_mel
         self._blocks = [
             Block(*(Linear(*(each.to(dtype) for each in _both(linear))) for linear in block))
             for block in dit.blocks
@@ -49,61 +54,65 @@ class CudaDit:
 
     def prepare(self, work: Workspace) -> None:
         """Compute what all steps have in common, and begin at the first."""
-        frames = torch.arange(work.x.shape[1], device=work.x.device)
-        real = (frames < work.lengths[:, None])[..., None].float()
-        tokens = self._tokens(work.tokens, work.places, real)
-        condition = with_and_without(work.condition)
-        work.inputs.copy_(self._plain.inputs(condition, tokens.repeat(2, 1, 1)))
-        for turn, kept in zip(
-            self._plain.rotation(work.places), (work.cosines, work.sines), strict=True
-        ):
-            kept.copy_(turn[:, :, 0])
-        by_speaker = self._plain.speaker_modulation(with_and_without(work.speakers))
-        work.by_speaker.copy_(by_speaker[:, :, 0])
+        tokens = self._tokens.embed(work.tokens, work.places)
+        for block in self._tokens.blocks:
+            tokens = _token_layer(block, tokens, work.tables)
+        guided, free = work.inputs
+        weight, bias = _both(self._from_tokens)
+        torch.addmm(bias, tokens, weight.mT, out=free)
+        torch.addmm(free, work.condition, self._from_condition.weight.mT, out=guided)
+        cosines, sines = rotation(work.places, self._dims.head_dim)
+        work.cosines.copy_(cosines)
+        work.sines.copy_(sines)
+        by_speaker = self._from_speaker(functional.silu(functional.normalize(work.speakers)))
+        work.by_speaker.copy_(by_speaker.view_as(work.by_speaker))
         work.now.zero_()
 
     def step(self, work: Workspace) -> None:
         """Follow the velocity once."""
-        known = work.path.index_select(0, work.now)[0]
-        torch.where(work.is_pinned, known, work.x, out=work.x)
-        work.path.index_copy_(0, work.now, work.x[None])
-        guided, free = self._velocity(work).chunk(2)
-        pull = work.pull.index_select(0, work.now)[0]
-        work.x.addcmul_(guided, pull[0]).addcmul_(free, pull[1])
-        work.now.add_(1)
+        solver_kernels.begin_step(work)
+        solver_kernels.end_step(work, self._velocity(work))
 
     def _velocity(self, work: Workspace) -> Tensor:
-        """float32 [2 B, T, 80]."""
-        turns = work.by_time.index_select(0, work.now) + work.by_speaker
-        modulations = iter(turns.unbind(1))
+        """float32 [2 R, 80]."""
+        modulations = iter(work.turns.unbind(1))
         hidden = self._embed(work)
         added: tuple[Tensor, Tensor] | None = None
         for block in self._blocks:
             shift, scale, gate = islice(modulations, 3)
-            normed = flow_kernels.modulate(hidden, shift, scale, added, self._dtype)
+            normed = flow_kernels.modulate(hidden, shift, scale, added, work.tables, self._dtype)
             added = gate, self._attention(block, normed, work)
             shift, scale, gate = islice(modulations, 3)
-            normed = flow_kernels.modulate(hidden, shift, scale, added, self._dtype)
+            normed = flow_kernels.modulate(hidden, shift, scale, added, work.tables, self._dtype)
             added = gate, block.down(_gelu(block.up, normed))
         scale, shift = modulations
-        normed = flow_kernels.modulate(hidden, shift, scale, added, torch.float32)
-        return self._plain.to_mel(normed)
+        normed = flow_kernels.modulate(hidden, shift, scale, added, work.tables, torch.float32)
+        return self._to_mel(normed)
 
     def _embed(self, work: Workspace) -> Tensor:
-        """The residual stream before the first block, float32 [2 B, T, W]."""
+        """The residual stream before the first block, float32 [2 R, W]."""
         # Both halves have the same x.
-        halves = work.inputs.view(2, *work.x.shape[:2], -1)
-        hidden = (halves + self._plain.from_x(work.x)).flatten(0, 1)
+        hidden = (work.inputs + self._from_x(work.x)).flatten(0, 1)
         first, second = self._convolutions
         near = torch.empty_like(hidden, dtype=first.weight.dtype)
-        first(hidden, work.lengths, near, adds=False)
-        second(near, work.lengths, hidden, adds=True)
+        first(hidden, work.tables, near, adds=False)
+        second(near, work.tables, hidden, adds=True)
         return hidden
 
     def _attention(self, block: Block, normed: Tensor, work: Workspace) -> Tensor:
         qkv = block.qkv(normed)
         flow_kernels.turn_first_head(qkv, work.cosines, work.sines)
-        return block.out(flow_kernels.attention(qkv, work.limits, self._dims.heads))
+        return block.out(flow_kernels.attention(qkv, work.limits, work.tables, self._dims.heads))
+
+
+def _token_layer(block: TokenBlock, hidden: Tensor, tables: Tables) -> Tensor:
+    """As `TokenBlock.__call__`, float32 [R, token width] -> the same."""
+    normed = token_kernels.convolve_and_norm(hidden, *_both(block.depthwise), block.norm, tables)
+    inner = functional.gelu(block.up(normed))
+    strength = token_kernels.strength(inner, tables)
+    share = strength / (strength.mean(-1, keepdim=True) + _EPS)
+    factors = (1 + block.gamma.view(1, -1) * share).index_select(0, tables.clip)
+    return hidden + block.down(torch.addcmul(block.beta.view(1, -1), inner, factors))
 
 
 def _both(linear: Linear) -> tuple[Tensor, Tensor]:
@@ -117,6 +126,4 @@ def _gelu(linear: Linear, x: Tensor) -> Tensor:
         return functional.gelu(linear(x), approximate="tanh")
     # As the product's epilogue, which torch has no public name for; on a CPU this is another GELU.
     weight, bias = _both(linear)
-    rows = x.flatten(0, 1)
-    inner = torch._addmm_activation(bias, rows, weight.mT, use_gelu=True)  # noqa: SLF001
-    return inner.view(*x.shape[:2], -1)
+    return torch._addmm_activation(bias, x, weight.mT, use_gelu=True)  # noqa: SLF001

@@ -1,16 +1,17 @@
 """The flow on CUDA: half precision where it does no harm, and a solver's step as one launch.
 
-Shapes that were recorded at load are replayed as CUDA graphs: clips are filled up to the smallest
-that holds them. Others run the same kernels, launched one by one. All graphs work in the same
-memory, and so in one stream.
+Clips of any lengths are solved together, one behind the other. Only the number of rows is filled
+up, to the smallest that was recorded as a CUDA graph; more rows than that run the same kernels,
+launched one by one. All graphs work in the same memory, and so in one stream.
+
+A clip's bits depend on what is beside it through one thing alone, the number of rows: cuBLAS
+chooses by it how a product is added up. In solves of as many rows (filled up) they are the same.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -19,8 +20,10 @@ from torch import Tensor
 
 from engine.glm_tts.cuda_dit import CudaDit
 from engine.glm_tts.dims import FlowDims
-from engine.glm_tts.flow import Batch, Flow, FlowInput, FlowOutput, group_by_length, time_grid
-from engine.glm_tts.flow_workspace import Arena, Workspace
+from engine.glm_tts.flow import Flow, FlowInput, FlowOutput, Solving, time_grid
+from engine.glm_tts.flow_workspace import MOST_CLIPS, Arena, Workspace, span
+from engine.glm_tts.model_memory import GraphRoom, on_host
+from engine.glm_tts.presets import PRESETS
 from engine.glm_tts.tensors import Weights
 
 if TYPE_CHECKING:
@@ -30,17 +33,20 @@ logger = logging.getLogger(__name__)
 
 Precision: TypeAlias = Literal["tf32", "float16", "bfloat16"]
 
-FRAME_BUCKETS = tuple(range(128, 1025, 64))
-CLIP_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
-_MOST_FRAMES = 8192
-"""Of all clips solved together, filled up: more fill no GPU better."""
+ROWS = (
+    *(192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 1024, 1152, 1280, 1408),
+    *(1600, 1792, 2048, 2304, 2624, 2944, 3328, 3776, 4096),
+)
+"""Of recordings. From 448 on, an eighth is filled up at most; a product's tiles are 64 or 128."""
+_MOST_ROWS = ROWS[-1]
+"""Of a solve of several clips: more fill no GPU better."""
 _MOST_STEPS = 20
 """That a recorded solve can have; one of more is launched kernel by kernel."""
 _DTYPES = {"tf32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class _Graphs(NamedTuple):
-    """What was recorded of a shape, and the tensors that it reads and writes."""
+    """What was recorded of a number of rows, and the tensors that it reads and writes."""
 
     work: Workspace
     prepare: torch.cuda.CUDAGraph
@@ -59,154 +65,177 @@ class CudaFlow:
 
     def __init__(self, dims: FlowDims, weights: Weights, precision: Precision = "float16") -> None:
         self._dims = dims
-        self._plain = Flow(dims, weights)
         self._device = next(iter(weights.values())).device
         self._dtype = _DTYPES[precision]
-        self._dit = CudaDit(dims, self._plain.dit, self._plain.tokens, self._dtype)
-        self._graphs: dict[tuple[int, int], _Graphs] = {}
-        self._by_time: dict[int, Tensor] = {}
+        # All that `Flow` needs, for the rare clip; on the device is what all clips need.
+        self._exact = {name: weight.cpu() for name, weight in weights.items()}
+        plain = Flow(dims, weights)
+        self._dit = CudaDit(dims, plain, self._dtype)
+        usual = {preset.flow_steps for preset in PRESETS.values()}
+        self._by_time = {steps: self._time_modulation(plain, steps) for steps in usual}
+        self._arena: Arena | None = None
+        self._graphs: dict[int, _Graphs] = {}
 
     @torch.inference_mode()
-    def warm_up(
-        self,
-        frame_buckets: Sequence[int] = FRAME_BUCKETS,
-        clip_buckets: Sequence[int] = CLIP_BUCKETS,
-        *,
-        within_s: float = 10.0,
-    ) -> int:
-        """Compile the kernels, and record the solves of clips by shape. Once, at load.
+    def warm_up(self, room: GraphRoom, rows: Iterable[int] = ROWS) -> None:
+        """Compile the kernels, and record solves by their rows. Once, at load.
 
         Args:
-            frame_buckets: Frames of the longest clip.
-            clip_buckets: Clips solved together, fewest first.
-            within_s: The last recording begins before, s; shapes that are left run unrecorded.
-        Returns:
-            How many shapes were recorded.
+            room: Where recordings take their memory from.
+            rows: Multiples of 64.
         """
-        deadline = time.monotonic() + within_s
-        shapes = [
-            (clips, frames)
-            for clips in clip_buckets
-            for frames in frame_buckets
-            if clips * frames <= _MOST_FRAMES
-        ]
-        arena = Arena(self._dims, shapes, _MOST_STEPS, self._device)
-        pool = torch.cuda.graph_pool_handle()
+        sizes = sorted(rows, reverse=True)
+        with room.tensors():
+            self._arena = Arena(self._dims, sizes[0], _MOST_STEPS, self._device)
+        pool = room.pool or torch.cuda.graph_pool_handle()
         stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(stream), _tf32():
+            works = [self._arena.workspace(size) for size in sizes]
+            # Kernels are compiled, and libraries choose theirs, outside of the recordings.
+            for work in works:
+                self._dit.prepare(work)
+                self._dit.step(work)
             # The largest first: the memory that it takes does for all others.
-            for shape in [max(shapes, key=math.prod), *shapes]:
-                if shape not in self._graphs and time.monotonic() < deadline:
-                    self._graphs[shape] = self._record(arena.workspace(*shape), pool)
+            self._graphs = {len(work.x): self._record(work, pool) for work in works}
         torch.cuda.current_stream(self._device).wait_stream(stream)
         # What the runs before the recordings took is of no use to any other stream.
         torch.cuda.empty_cache()
-        return len(self._graphs)
-
-    def forget_addresses(self) -> None:
-        """Before tensors are moved: drop what was recorded."""
-        self._graphs.clear()
 
     @torch.inference_mode()
     def solve(
         self, clips: Sequence[FlowInput], *, steps: int = 10, cfg_rate: float = 0.7
     ) -> list[FlowOutput]:
-        """See `Flow.solve`. Clips of like length are solved together.
+        """See `Flow.solve`. The host waits for the device."""
+        launched = self.launch(clips, steps=steps, cfg_rate=cfg_rate)
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()
+        outputs, broken = launched.outputs, launched.broken()
+        again = self.mend([clips[place] for place in broken], steps=steps, cfg_rate=cfg_rate)
+        for place, output in zip(broken, again, strict=True):
+            outputs[place] = output
+        return outputs
 
-        In float16 the host waits for the device, once for each such group.
-        """
-        groups = group_by_length(
-            [len(clip.noise) for clip in clips],
-            most_clips=max(CLIP_BUCKETS),
-            most_frames=_MOST_FRAMES,
-        )
-        solved: dict[int, FlowOutput] = {}
-        for group in groups:
-            outputs = self._solve([clips[place] for place in group], steps, cfg_rate)
-            solved.update(zip(group, outputs, strict=True))
-        return [solved[place] for place in range(len(clips))]
+    @torch.inference_mode()
+    def launch(
+        self, clips: Sequence[FlowInput], *, steps: int = 10, cfg_rate: float = 0.7
+    ) -> Solving:
+        """See `Flow.launch`. The host waits for nothing."""
+        solved: dict[int, tuple[FlowOutput, Tensor]] = {}
+        for group in group_by_rows([len(clip.noise) for clip in clips]):
+            parts = self._solve([clips[place] for place in group], steps, cfg_rate)
+            solved.update(zip(group, parts, strict=True))
+        ordered = [solved[place] for place in range(len(clips))]
+        return Solving([output for output, _ in ordered], tuple(sound for _, sound in ordered))
 
-    def _solve(self, clips: Sequence[FlowInput], steps: int, cfg_rate: float) -> list[FlowOutput]:
-        graphs = self._recorded(clips, steps)
-        if graphs is None:
-            batch = Batch.of(clips, steps)
-            clip_count, frames = batch.tokens.shape
-            work = Workspace.new(self._dims, clip_count, frames, steps, self._device)
+    @torch.inference_mode()
+    def mend(
+        self, clips: Sequence[FlowInput], *, steps: int = 10, cfg_rate: float = 0.7
+    ) -> list[FlowOutput]:
+        """See `Flow.mend`: in TF32, by weights that come from the host and leave again."""
+        if not clips:
+            return []
+        logger.warning("flow: clips=%d left the range of numbers, solved again", len(clips))
+        with _tf32():
+            outputs = self._plain().solve(clips, steps=steps, cfg_rate=cfg_rate)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        return outputs
+
+    def _solve(
+        self, clips: Sequence[FlowInput], steps: int, cfg_rate: float
+    ) -> list[tuple[FlowOutput, Tensor]]:
+        """Of each clip, and whether its mel are numbers, bool [rows] on the host."""
+        rows = sum(span(len(clip.noise)) for clip in clips)
+        graphs = self._recorded(rows, steps)
+        if graphs is None or self._arena is None:
+            arena = Arena(self._dims, rows, steps, self._device)
+            work = arena.workspace(rows)
         else:
-            work = graphs.work
-            batch = Batch.of(clips, steps, frames=work.tokens.shape[1])
+            arena, work = self._arena, graphs.work
         by_time, strides = self._times(steps)
-        work.give(batch, by_time, strides[:, None] * torch.tensor([1 + cfg_rate, -cfg_rate]))
-        if graphs is None:
-            with _tf32():
-                self._dit.prepare(work)
-                for _ in range(steps):
-                    self._dit.step(work)
-        else:
+        pull = strides[:, None] * torch.tensor([1 + cfg_rate, -cfg_rate])
+        owned = arena.give(work, clips, by_time, pull)
+        self._run(work, graphs, steps)
+        # Copies: the next solve works in the same memory.
+        x, path = work.x.clone(), work.path[:steps].clone()
+        is_sound = on_host(x.isfinite().all(1))
+        return [(FlowOutput(x[own], path[:, own]), is_sound[own]) for own in owned]
+
+    def _run(self, work: Workspace, graphs: _Graphs | None, steps: int) -> None:
+        if graphs is not None:
             graphs.prepare.replay()
             for _ in range(steps):
                 graphs.step.replay()
-        count = len(clips)
-        # Copies: the next solve works in the same memory.
-        outputs = batch.outputs(work.x[:count].clone(), work.path[:steps, :count].clone())
-        if self._dtype == torch.float16:
-            self._mend(outputs, clips, steps, cfg_rate)
-        return outputs
+            return
+        with _tf32():
+            self._dit.prepare(work)
+            for _ in range(steps):
+                self._dit.step(work)
 
-    def _recorded(self, clips: Sequence[FlowInput], steps: int) -> _Graphs | None:
-        """The smallest recording that holds these clips."""
-        frames = max(len(clip.noise) for clip in clips)
-        count = len(clips)
-        fitting = [shape for shape in self._graphs if shape[0] >= count and shape[1] >= frames]
-        if not fitting or steps > _MOST_STEPS:
-            return None
-        return self._graphs[min(fitting, key=math.prod)]
+    def _recorded(self, rows: int, steps: int) -> _Graphs | None:
+        """The smallest recording of so many rows."""
+        fitting = [size for size in self._graphs if size >= rows]
+        return self._graphs[min(fitting)] if fitting and steps <= _MOST_STEPS else None
 
     def _times(self, steps: int) -> tuple[Tensor, Tensor]:
         """What the modulation has of time, [steps, K, W], and strides, on the CPU [steps]."""
-        times, strides = time_grid(steps)
         if steps not in self._by_time:
-            by_time = self._plain.dit.time_modulation(times.to(self._device))
-            self._by_time[steps] = by_time[:, :, 0]
-        return self._by_time[steps], torch.tensor(strides)
+            self._by_time[steps] = self._time_modulation(self._plain(), steps)
+        return self._by_time[steps], torch.tensor(time_grid(steps)[1])
 
-    def _mend(
-        self,
-        outputs: list[FlowOutput],
-        clips: Sequence[FlowInput],
-        steps: int,
-        cfg_rate: float,
-    ) -> None:
-        """Solve again in TF32 what left float16's range: it is no number, and stays none."""
-        # The one thing in a solve that the host waits for.
-        are_sound = torch.stack([output.mel.isfinite().all() for output in outputs]).tolist()
-        broken = [place for place, is_sound in enumerate(are_sound) if not is_sound]
-        if not broken:
-            return
-        logger.warning("flow: clips=%d left float16's range, solved again in TF32", len(broken))
-        with _tf32():
-            again = self._plain.solve(
-                [clips[place] for place in broken], steps=steps, cfg_rate=cfg_rate
-            )
-        for place, output in zip(broken, again, strict=True):
-            outputs[place] = output
+    def _time_modulation(self, plain: Flow, steps: int) -> Tensor:
+        return plain.dit.time_modulation(time_grid(steps)[0].to(self._device))[:, :, 0]
+
+    def _plain(self) -> Flow:
+        """In float32 on the device, for as long as it is held."""
+        weights = {name: weight.to(self._device) for name, weight in self._exact.items()}
+        return Flow(self._dims, weights)
 
     def _record(self, work: Workspace, pool: _POOL_HANDLE) -> _Graphs:
-        """Run once, which compiles and loads kernels; then record. In a stream of its own."""
-        self._dit.prepare(work)
-        self._dit.step(work)
+        """In a stream of its own."""
         graphs = _Graphs(work, torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph())
         # torch.cuda.graph would wait for the device and give back all free memory, each time.
         for graph, run in ((graphs.prepare, self._dit.prepare), (graphs.step, self._dit.step)):
-            graph.capture_begin(pool=pool)
+            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
             run(work)
             graph.capture_end()
         return graphs
 
 
+def group_by_rows(
+    lengths: Sequence[int], most_rows: int = _MOST_ROWS, most_clips: int = MOST_CLIPS
+) -> list[list[int]]:
+    """Which clips to solve together, so that there are few solves.
+
+    Args:
+        lengths: Of the clips, in frames.
+        most_rows: In a group; a clip of more is alone.
+        most_clips: In a group.
+    Returns:
+        Places in `lengths`, each once; the longest clip goes first, and each to the first group
+        that has room.
+    """
+    groups: list[list[int]] = []
+    room: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        rows = span(lengths[place])
+        fitting = (
+            index
+            for index, group in enumerate(groups)
+            if rows <= room[index] and len(group) < most_clips
+        )
+        if (index := next(fitting, None)) is None:
+            groups.append([place])
+            room.append(most_rows - rows)
+        else:
+            groups[index].append(place)
+            room[index] -= rows
+    return groups
+
+
 @contextmanager
-def _tf32() -> Iterator[None]:
+def _tf32() -> Generator[None, None, None]:
     """Products of float32 tensors read as many bits of them as float16 has."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32

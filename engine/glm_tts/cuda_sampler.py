@@ -48,12 +48,12 @@ class CudaSampler:
         sampling_kernels.shortlist[(rows, self._chunks)](
             self.scores, slots, params.temperature, states.seeds, states.drawn,
             states.min_tokens, *self._parts, *size,
-            CHUNKS=self._chunks, CHUNK=tuning.chunk, KEPT=K_MAX, **tuning.options(8, 1),
+            CHUNKS=self._chunks, CHUNK=tuning.chunk, KEPT=K_MAX, **tuning.options(rows, 8, 1),
         )  # fmt: skip
         sampling_kernels.draw[(rows,)](
             self.scores, slots, params.temperature, params.top_p, params.top_k, params.window,
             params.tau, params.is_ras, states.seeds, states.drawn, states.min_tokens,
             states.history, *self._parts, *self._best, self.tokens, *size,
             CHUNKS=self._chunks, CHUNKS_BLOCK=triton.next_power_of_2(self._chunks), KEPT=K_MAX,
-            WINDOW=WINDOW_MAX, **tuning.options(8, 1),
+            WINDOW=WINDOW_MAX, **tuning.options(rows, 8, 1),
         )  # fmt: skip

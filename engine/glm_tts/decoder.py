@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.errors import InvalidRequest
 from engine.glm_tts.llm import Llm
+from engine.glm_tts.model_memory import GraphRoom
 from engine.glm_tts.plain_decode import PlainDecode
 from engine.glm_tts.sampling import K_MAX
 from engine.glm_tts.slot_states import WINDOW_MAX, SlotStates
@@ -23,20 +24,16 @@ STEPS_MAX = WINDOW_MAX
 class Decode(Protocol):
     """The model, the memory of all slots, and the sampler."""
 
-    @property
-    def scratch(self) -> tuple[object, ...]:
-        """See `Decoder`."""
-
     def prefill(self, prompts: Sequence[Tensor], slots: Sequence[int]) -> Tensor:
         """Read prompts, int64 [T] each, and draw the first tokens: [B] int64."""
 
     def step(self, slots: Sequence[int], count: int) -> Tensor:
         """Draw more: [count, B] int64."""
 
-    def forget_addresses(self) -> None:
+    def record(self, room: GraphRoom) -> None:
         """See `Decoder`."""
 
-    def record(self) -> None:
+    def forget_slots(self) -> None:
         """See `Decoder`."""
 
 
@@ -73,7 +70,7 @@ class Decoder:
     def __init__(
         self, llm: Llm, *, slots: int, context_tokens: int, device: torch.device | str
     ) -> None:
-        """Take a model over, and record what is fast only when recorded.
+        """Take a model over.
 
         Args:
             llm: Its weights are on `device`; what is faster otherwise is changed in it.
@@ -88,11 +85,6 @@ class Decoder:
         self._room = context_tokens
         self._free = [*reversed(range(slots))]
         self._prompts: dict[int, Tensor] = {}
-
-    @property
-    def scratch(self) -> tuple[object, ...]:
-        """What means nothing while no job is in hand."""
-        return self._decode.scratch
 
     @property
     def free_slots(self) -> int:
@@ -152,14 +144,14 @@ class Decoder:
         assert 1 <= count <= STEPS_MAX
         return self._decode.step(slots, count)
 
-    @torch.inference_mode()
-    def forget_addresses(self) -> None:
-        """Before tensors are moved, with no job in hand: drop graphs, and the memory of slots."""
-        self._decode.forget_addresses()
+    def record(self, room: GraphRoom) -> None:
+        """Record what is fast only when recorded. Once: no tensor may move any more."""
+        self._decode.record(room)
 
-    def record(self) -> None:
-        """After they are back: make the graphs again."""
-        self._decode.record()
+    @torch.inference_mode()
+    def forget_slots(self) -> None:
+        """With no job in hand: give the memory of slots back. They get it again as they need it."""
+        self._decode.forget_slots()
 
     def release(self, slot: int) -> None:
         """Give the slot back, at any time after `admit`."""

@@ -98,10 +98,10 @@ class Dit:
         self.blocks = [Block.of(weights, layer) for layer in layers]
         norms = [*(f"{layer}.attn_norm" for layer in layers), "norm_out"]
         modulation = Linear.stacked(weights, [f"{norm}.linear" for norm in norms])
-        self._from_time, self._from_speaker = modulation.split([dims.width, dims.speaker])
+        self._from_time, self.from_speaker = modulation.split([dims.width, dims.speaker])
         self._time = [Linear.of(weights, f"time_embed.time_mlp.{index}") for index in (0, 2)]
         projection = Linear.of(weights, "emb_concator.proj")
-        self.from_x, self._from_condition, self._from_tokens = projection.split(
+        self.from_x, self.from_condition, self.from_tokens = projection.split(
             [dims.mels, dims.mels, dims.token_width]
         )
         convolutions = "emb_concator.conv_pos_embed.conv1d"
@@ -117,15 +117,12 @@ class Dit:
         Returns:
             float32 [B, T, W].
         """
-        return self._from_condition(condition).float() + self._from_tokens(tokens)
+        return self.from_condition(condition).float() + self.from_tokens(tokens)
 
     def rotation(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines of rotary positions, int64 [B, T] -> float32 [B, T, 1, D / 2] each."""
-        # Not the file's table: it would be blurred in a file of half precision.
-        width = self._dims.head_dim
-        rates = _THETA ** (-torch.arange(0, width, 2, device=places.device) / width)
-        angles = places[..., None, None] * rates
-        return angles.cos(), angles.sin()
+        cosines, sines = rotation(places, self._dims.head_dim)
+        return cosines[..., None, :], sines[..., None, :]
 
     def time_embedding(self, times: Tensor) -> Tensor:
         """Of times in [0, 1], float32 [S] -> [S, W]."""
@@ -154,7 +151,7 @@ class Dit:
         Returns:
             float32 [B, K, 1, W].
         """
-        return self._modulation(self._from_speaker, speakers)
+        return self._modulation(self.from_speaker, speakers)
 
     def velocity(self, x: Tensor, modulation: Tensor, shared: Shared) -> Tensor:
         """Which way x has to move.
@@ -199,6 +196,14 @@ class Dit:
 
     def _modulation(self, linear: Linear, c: Tensor) -> Tensor:
         return linear(functional.silu(c)).float().view(len(c), -1, 1, self._dims.width)
+
+
+def rotation(places: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of rotary positions, int64 [...] -> float32 [..., width / 2] each."""
+    # Not the file's table: it would be blurred in a file of half precision.
+    rates = _THETA ** (-torch.arange(0, width, 2, device=places.device) / width)
+    angles = places[..., None] * rates
+    return angles.cos(), angles.sin()
 
 
 def modulate(hidden: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -7,15 +7,17 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
+from msgspec import Struct
 from torch import Tensor
 from torch.nn import functional
 
 from engine.glm_tts.dims import FlowDims
 from engine.glm_tts.dit import Dit, Shared
+from engine.glm_tts.model_memory import GraphRoom
 from engine.glm_tts.tensors import Weights
 from engine.glm_tts.token_branch import TokenBranch, tokens_of_frames
 
-_FRAMES_PER_TOKEN = 2
+FRAMES_PER_TOKEN = 2
 
 
 class FlowInput(NamedTuple):
@@ -46,6 +48,19 @@ class FlowOutput(NamedTuple):
     """float32 [steps, T, 80]: x before each step."""
 
 
+class Solving(Struct, frozen=True):
+    """Clips that the device works on, or has solved."""
+
+    outputs: list[FlowOutput]
+    is_sound: tuple[Tensor, ...] = ()
+    """Of each, bool [rows] on the host, there when the device has finished: whether its mel are
+    numbers. Empty: they are."""
+
+    def broken(self) -> list[int]:
+        """Which clips are to be mended. When the device has finished."""
+        return [place for place, rows in enumerate(self.is_sound) if not rows.all()]
+
+
 class Flow:
     """Solves clips in batches; each comes out as it would alone. Worker's loop only.
 
@@ -59,11 +74,8 @@ class Flow:
         self.tokens = TokenBranch(dims, estimator)
         self.dit = Dit(dims, estimator)
 
-    def warm_up(self) -> None:
+    def warm_up(self, room: GraphRoom) -> None:
         """Nothing is recorded here: each operation runs as it comes."""
-
-    def forget_addresses(self) -> None:
-        """So there is nothing to forget before tensors are moved."""
 
     @torch.inference_mode()
     def solve(
@@ -96,6 +108,18 @@ class Flow:
             x = x + stride * ((1 + cfg_rate) * guided - cfg_rate * free)
         return batch.outputs(x, torch.stack(path))
 
+    def launch(
+        self, clips: Sequence[FlowInput], *, steps: int = 10, cfg_rate: float = 0.7
+    ) -> Solving:
+        """Begin to solve, and let the device go on by itself."""
+        return Solving(self.solve(clips, steps=steps, cfg_rate=cfg_rate))
+
+    def mend(
+        self, clips: Sequence[FlowInput], *, steps: int = 10, cfg_rate: float = 0.7
+    ) -> list[FlowOutput]:
+        """Solve again, more exactly, what is no numbers."""
+        return self.solve(clips, steps=steps, cfg_rate=cfg_rate)
+
     def _shared(self, batch: Batch) -> Shared:
         real = batch.real()
         tokens = self.tokens(batch.tokens, batch.places, real)
@@ -127,15 +151,15 @@ class Batch(NamedTuple):
     """Whether a frame is, bool [B, T, 1], and where to, float32 [steps, B, T, 80]."""
 
     @classmethod
-    def of(cls, clips: Sequence[FlowInput], steps: int, frames: int = 0) -> Batch:
-        """Put clips side by side, for so many steps and with at least so many frames."""
+    def of(cls, clips: Sequence[FlowInput], steps: int) -> Batch:
+        """Put clips side by side, for so many steps."""
         lengths = [len(clip.noise) for clip in clips]
-        frames = max(frames, *lengths)
+        frames = max(lengths)
         return cls(
             lengths=lengths,
             tokens=_frame_tokens(clips, frames),
             places=_stacked(map(_places, clips), frames),
-            condition=_stacked(map(_condition, clips), frames),
+            condition=_stacked(map(condition_of, clips), frames),
             speakers=functional.normalize(torch.stack([clip.speaker for clip in clips])),
             noise=_stacked((clip.noise for clip in clips), frames),
             limits=_limits(clips, frames),
@@ -176,34 +200,9 @@ def time_grid(steps: int) -> tuple[Tensor, list[float]]:
     return torch.stack(times), strides
 
 
-def group_by_length(
-    lengths: Sequence[int], max_waste: float = 0.25, *, most_clips: int, most_frames: int
-) -> list[list[int]]:
-    """Which clips to solve together, so that little of the work is filling up.
-
-    Args:
-        lengths: Of the clips, in frames.
-        max_waste: Share of what a clip is filled up to that may lie beyond its end.
-        most_clips: In a group.
-        most_frames: In a group, filled up; a clip that has more is alone.
-    Returns:
-        Places in `lengths`, each once, longest clip first.
-    """
-    groups: list[list[int]] = []
-    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
-        group = groups[-1] if groups else []
-        longest = lengths[group[0]] if group else 0
-        fits = len(group) < most_clips and longest * (len(group) + 1) <= most_frames
-        if group and fits and lengths[place] >= (1 - max_waste) * longest:
-            group.append(place)
-        else:
-            groups.append([place])
-    return groups
-
-
 def _frame_tokens(clips: Sequence[FlowInput], frames: int) -> Tensor:
     counts = [(len(clip.tokens), len(clip.noise)) for clip in clips]
-    assert all(own <= _FRAMES_PER_TOKEN * tokens for tokens, own in counts), counts
+    assert all(own <= FRAMES_PER_TOKEN * tokens for tokens, own in counts), counts
     places = _stacked((tokens_of_frames(*count) for count in counts), frames)
     tokens = _stacked((clip.tokens for clip in clips), max(tokens for tokens, _ in counts))
     return tokens.gather(1, places.to(tokens.device, non_blocking=True))
@@ -215,7 +214,8 @@ def _places(clip: FlowInput) -> Tensor:
     return clip.places
 
 
-def _condition(clip: FlowInput) -> Tensor:
+def condition_of(clip: FlowInput) -> Tensor:
+    """What of the prompt's mel stands at the clip's start, float32 [<= T, 80]."""
     return clip.condition[max(0, len(clip.condition) - len(clip.noise)) :]
 
 

@@ -26,6 +26,7 @@ class Piece:
         has_ended: No token will follow.
         mel: Tokens to mel.
         sound: The vocoder's state.
+        silence: How long it has been silent.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Piece:
         params: DecodeParams,
         mel: MelStream,
         sound: VocoderState,
+        silence: SilenceRun,
     ) -> None:
         self.text_ids = text_ids
         self.params = params
@@ -41,6 +43,7 @@ class Piece:
         self.has_ended = False
         self.mel = mel
         self.sound = sound
+        self.silence = silence
 
     def take(self, tokens: Sequence[int], end: int) -> None:
         """Add tokens up to the end of the speech, or to as many as it may have."""
@@ -68,16 +71,18 @@ class Piece:
 
     def on(self, device: torch.device) -> Tensor:
         """Its speech tokens, int64 [n]."""
-        return torch.tensor(self.tokens, dtype=torch.int64, device=device)
+        return torch.tensor(self.tokens, dtype=torch.int64).to(device, non_blocking=True)
 
 
 class GlmTtsJob(Job):
-    """Stages: "admit" (waits for a slot), "prefill", "decode", "render".
+    """Stages: "admit" (waits for a slot), "prefill", "decode", "render", "land" (waits for audio).
 
     Attributes:
         texts: Ids of the pieces that were not begun yet.
         piece: The one that is spoken.
         slot: Its place in the decoder.
+        is_silent: None of its audio was begun.
+        is_finished: Nobody wants to hear of it any more.
     """
 
     def __init__(
@@ -88,23 +93,31 @@ class GlmTtsJob(Job):
         history: History,
         preset: Preset,
         seed: int,
-        silence: SilenceRun,
     ) -> None:
         super().__init__(job_id, "admit")
         self.texts = texts
         self.voice = voice
         self.history = history
         self.preset = preset
-        self.silence = silence
         self.piece: Piece | None = None
         self.slot: int | None = None
+        self.is_silent = True
+        self.is_finished = False
         self._seed = seed
         self._begun = 0
+        self._text_ids = sum(map(len, texts))
 
     @property
     def current(self) -> Piece:
         assert self.piece is not None, "no piece was begun"
         return self.piece
+
+    @property
+    def progress(self) -> float:
+        """The share of the text ids in pieces that have ended: of others, nobody can tell."""
+        waiting = sum(map(len, self.texts))
+        spoken_now = 0 if self.current.has_ended else len(self.current.text_ids)
+        return 1 - (waiting + spoken_now) / self._text_ids
 
     def next_seed(self) -> int:
         """Of the next piece: pieces share no noise. Below 2**63."""

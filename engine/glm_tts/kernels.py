@@ -1,15 +1,22 @@
 """The language model's kernels for bfloat16 on CUDA, in Triton: weights are read once a step.
 
 Every row is summed up in an order of its own, whatever else is in the batch and whatever the tile:
-products in steps along K, attention in splits of fixed size, squares as integers. So a job's
-numbers are the same bits alone and in a batch. That needs the tensor core instruction of 16 rows
-throughout (tiles of 64 rows and four warps would get another one).
+products in steps along K within each of a matrix's parts, the parts one after the other, attention
+in splits of fixed size, squares as integers. So a job's numbers are the same bits alone and in a
+batch. That needs the tensor core instruction of 16 rows throughout (tiles of 64 rows and four warps
+would get another one).
+
+A sum has several parts, as many as its matrix has for all batches, because one alone is a chain of
+instructions that each wait for the last. They are worked on at once: each by a program of its own
+(apart), which suits many rows, or by a warp of its own in one program (together), which suits few.
 
 Between the kernels, for B rows and hidden width N:
-    x        float32 [B, N], the residual
-    half     the weights' dtype [B, N], a copy of x to multiply with
-    squares  int64 [2 layers + 1, B], the sum of x * x at each norm, times SQUARES_UNIT
-A norm's weight is part of the matrix behind it.
+    x         float32 [B, N], the residual
+    half      bfloat16 [B, N], a copy of x to multiply with
+    squares   int64 [2 layers + 1, B], the sum of x * x at each norm, times SQUARES_UNIT
+    partials  float32 [PARTS, B, rows of w], the sums of parts that are apart
+    arrived   int32, for each tile of a product: programs that have left their part; 0 in between
+A norm's weight is part of the matrix behind it. A matrix of int8 has float32 scales, one a row.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators, allow-untyped-calls
@@ -27,20 +34,100 @@ SQUARES_UNIT = tl.constexpr(float(2**28))
 
 @triton.jit
 def begin(PDL: tl.constexpr):
-    """Let the next kernel be set up already, and wait for what the last one wrote."""
+    """Wait for what the kernel before wrote."""
     if PDL:
-        gdc_launch_dependents()
         gdc_wait()
 
 
 @triton.jit
-def _fetch(w, lines, K, PREFETCH: tl.constexpr):
-    """Ask for the first PREFETCH values of lines of w; 64 of them are what memory gives at once."""
-    ks = tl.arange(0, PREFETCH // 64) * 64
-    pointers = (w + lines[:, None].to(tl.int64) * K + ks[None, :]).to(tl.int64)
-    tl.inline_asm_elementwise(
-        "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [pointers], tl.int32, False, 1
-    )
+def finish(PDL: tl.constexpr):
+    """Let the next kernel be set up already. Not earlier: it would take room from this one."""
+    if PDL:
+        gdc_launch_dependents()
+
+
+@triton.jit
+def _product_of_part(
+    inputs, w, rows, is_row, lines, part, K: tl.constexpr,
+    ROWS: tl.constexpr, LINES: tl.constexpr, DEPTH: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """inputs @ w[lines].T over one part of K, float32 [ROWS, LINES]."""
+    ks = part * (K // PARTS) + tl.arange(0, DEPTH)
+    a = inputs + rows[:, None] * K + ks[None, :]
+    b = w + lines[None, :].to(tl.int64) * K + ks[:, None]
+    acc = tl.zeros([ROWS, LINES], tl.float32)
+    for start in range(0, K // PARTS, DEPTH):
+        values = tl.load(a + start, mask=is_row[:, None], other=0.0)
+        acc = tl.dot(values, tl.load(b + start).to(values.dtype), acc)
+    return acc
+
+
+@triton.jit
+def _product_of_parts(
+    inputs, w, rows, is_row, lines, K: tl.constexpr,
+    ROWS: tl.constexpr, LINES: tl.constexpr, DEPTH: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """The same over all parts, each a chain of its own; PARTS is 2 or 4."""
+    tl.static_assert(PARTS == 2 or PARTS == 4)
+    parts, ks = tl.arange(0, PARTS) * (K // PARTS), tl.arange(0, DEPTH)
+    a = inputs + parts[:, None, None] + rows[None, :, None] * K + ks[None, None, :]
+    b = w + parts[:, None, None] + lines[None, None, :].to(tl.int64) * K + ks[None, :, None]
+    acc = tl.zeros([PARTS, ROWS, LINES], tl.float32)
+    for start in range(0, K // PARTS, DEPTH):
+        values = tl.load(a + start, mask=is_row[None, :, None], other=0.0)
+        acc = tl.dot(values, tl.load(b + start).to(values.dtype), acc)
+    acc = tl.permute(acc, (1, 2, 0))
+    if PARTS == 2:
+        first, second = tl.split(acc)
+        total = first + second
+    else:
+        even, odd = tl.split(tl.reshape(acc, [ROWS, LINES, 2, 2]))
+        first, third = tl.split(even)
+        second, fourth = tl.split(odd)
+        total = first + second + third + fourth
+    return total
+
+
+@triton.jit
+def _product(
+    inputs, w, scales, partials, arrived, rows, lines, M,
+    N: tl.constexpr, K: tl.constexpr,
+    ROWS: tl.constexpr, LINES: tl.constexpr, DEPTH: tl.constexpr,
+    PARTS: tl.constexpr, IS_APART: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """inputs[M, K] @ w[N, K].T for a tile, and which of its rows the caller is to write.
+
+    Where parts are apart, the last program to arrive adds them up, in order: it alone has rows.
+
+    Returns:
+        float32 [ROWS, LINES], bool [ROWS].
+    """
+    begin(PDL)
+    is_row = rows < M
+    if PARTS > 1 and not IS_APART:
+        acc = _product_of_parts(inputs, w, rows, is_row, lines, K, ROWS, LINES, DEPTH, PARTS)
+        finish(PDL)
+    else:
+        part = tl.program_id(2)
+        acc = _product_of_part(inputs, w, rows, is_row, lines, part, K, ROWS, LINES, DEPTH, PARTS)
+        finish(PDL)
+        if PARTS > 1:
+            place = partials + rows[:, None] * N + lines[None, :]
+            tl.store(place + part * M * N, acc, mask=is_row[:, None])
+            # All threads have written before one of them says so.
+            tl.debug_barrier()
+            counter = arrived + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
+            is_last = tl.atomic_add(counter, 1, sem="acq_rel") == PARTS - 1
+            tl.store(counter, 0, mask=is_last)
+            is_row = is_row & is_last
+            acc = tl.load(place, mask=is_row[:, None], other=0.0, cache_modifier=".cg")
+            for other in tl.static_range(1, PARTS):
+                acc += tl.load(
+                    place + other * M * N, mask=is_row[:, None], other=0.0, cache_modifier=".cg"
+                )
+    if scales is not None:
+        acc *= tl.load(scales + lines)[None, :]
+    return acc, is_row
 
 
 @triton.jit
@@ -79,23 +166,18 @@ def embed(
 
 @triton.jit(do_not_specialize=["M"])
 def norm_linear(
-    half, squares, w, y, M, N, K, eps,
+    half, w, scales, squares, y, partials, arrived, M, eps,
+    N: tl.constexpr, K: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
-    PREFETCH: tl.constexpr, PDL: tl.constexpr,
+    PARTS: tl.constexpr, IS_APART: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """y[M, N] = rms_norm(x[M, K]) @ w[N, K].T."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    if PREFETCH:
-        _fetch(w, columns, K, PREFETCH)
-    begin(PDL)
-    is_row = rows < M
-    ks = tl.arange(0, DEPTH)
-    a = half + rows[:, None] * K + ks[None, :]
-    b = w + columns[None, :].to(tl.int64) * K + ks[:, None]
-    acc = tl.zeros([ROWS, COLUMNS], tl.float32)
-    for start in range(0, K, DEPTH):
-        acc = tl.dot(tl.load(a + start, mask=is_row[:, None], other=0.0), tl.load(b + start), acc)
+    acc, is_row = _product(
+        half, w, scales, partials, arrived, rows, columns, M, N, K,
+        ROWS, COLUMNS, DEPTH, PARTS, IS_APART, PDL,
+    )  # fmt: skip
     acc *= _scale(squares, rows, is_row, K, eps)[:, None]
     where = y + rows[:, None] * N + columns[None, :]
     tl.store(where, acc.to(y.dtype.element_ty), mask=is_row[:, None])
@@ -103,9 +185,10 @@ def norm_linear(
 
 @triton.jit(do_not_specialize=["M"])
 def norm_swiglu(
-    half, squares, w, y, M, N, K, eps,
+    half, w, scales, squares, y, partials, arrived, M, eps,
+    N: tl.constexpr, K: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
-    PREFETCH: tl.constexpr, PDL: tl.constexpr,
+    PARTS: tl.constexpr, IS_APART: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """y[M, N] = silu(gate) * up, where rms_norm(x[M, K]) @ w[2 N, K].T is gate and up abreast."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
@@ -113,16 +196,10 @@ def norm_swiglu(
     # Each gate beside its up: one product, which is cut in two where it lies.
     pairs = tl.arange(0, 2 * COLUMNS)
     lines = tl.program_id(1) * COLUMNS + pairs // 2 + pairs % 2 * N
-    if PREFETCH:
-        _fetch(w, lines, K, PREFETCH)
-    begin(PDL)
-    is_row = rows < M
-    ks = tl.arange(0, DEPTH)
-    a = half + rows[:, None] * K + ks[None, :]
-    b = w + lines[None, :].to(tl.int64) * K + ks[:, None]
-    acc = tl.zeros([ROWS, 2 * COLUMNS], tl.float32)
-    for start in range(0, K, DEPTH):
-        acc = tl.dot(tl.load(a + start, mask=is_row[:, None], other=0.0), tl.load(b + start), acc)
+    acc, is_row = _product(
+        half, w, scales, partials, arrived, rows, lines, M, 2 * N, K,
+        ROWS, 2 * COLUMNS, DEPTH, PARTS, IS_APART, PDL,
+    )  # fmt: skip
     acc *= _scale(squares, rows, is_row, K, eps)[:, None]
     gate, up = tl.split(tl.reshape(acc, [ROWS, COLUMNS, 2]))
     where = y + rows[:, None] * N + columns[None, :]
@@ -132,23 +209,18 @@ def norm_swiglu(
 
 @triton.jit(do_not_specialize=["M"])
 def linear_add(
-    inputs, w, x, half, squares, M, N, K,
+    inputs, w, scales, x, half, squares, partials, arrived, M,
+    N: tl.constexpr, K: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
-    PREFETCH: tl.constexpr, PDL: tl.constexpr,
+    PARTS: tl.constexpr, IS_APART: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """x[M, N] += inputs[M, K] @ w[N, K].T; squares are those of the norm that follows."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    if PREFETCH:
-        _fetch(w, columns, K, PREFETCH)
-    begin(PDL)
-    is_row = rows < M
-    ks = tl.arange(0, DEPTH)
-    a = inputs + rows[:, None] * K + ks[None, :]
-    b = w + columns[None, :].to(tl.int64) * K + ks[:, None]
-    acc = tl.zeros([ROWS, COLUMNS], tl.float32)
-    for start in range(0, K, DEPTH):
-        acc = tl.dot(tl.load(a + start, mask=is_row[:, None], other=0.0), tl.load(b + start), acc)
+    acc, is_row = _product(
+        inputs, w, scales, partials, arrived, rows, columns, M, N, K,
+        ROWS, COLUMNS, DEPTH, PARTS, IS_APART, PDL,
+    )  # fmt: skip
     where = rows[:, None] * N + columns[None, :]
     acc += tl.load(x + where, mask=is_row[:, None], other=0.0)
     tl.store(x + where, acc, mask=is_row[:, None])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.glm_tts.dims import LlmDims, TokenIds
 from engine.glm_tts.kv_cache import KvCache
+from engine.glm_tts.quantized import Matrix, Quantized, linear
 from engine.glm_tts.tensors import Weights
 
 
@@ -18,11 +19,11 @@ class Layer(NamedTuple):
     """Matrices [out, in]; those that read the same input are one."""
 
     attention_norm: Tensor
-    qkv: Tensor
-    attention_out: Tensor
+    qkv: Matrix
+    attention_out: Matrix
     mlp_norm: Tensor
-    gate_up: Tensor
-    down: Tensor
+    gate_up: Matrix
+    down: Matrix
 
 
 Attention = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -85,11 +86,28 @@ class Llm:
         assert self.head is not self.embedding
         ones = torch.ones_like(self.norm)
         for index, layer in enumerate(self.layers):
-            layer.qkv.mul_(layer.attention_norm)
-            layer.gate_up.mul_(layer.mlp_norm)
-            self.layers[index] = layer._replace(attention_norm=ones, mlp_norm=ones)
+            # One that is quantised was folded before.
+            if not isinstance(layer.qkv, Quantized) and not isinstance(layer.gate_up, Quantized):
+                layer.qkv.mul_(layer.attention_norm)
+                layer.gate_up.mul_(layer.mlp_norm)
+                self.layers[index] = layer._replace(attention_norm=ones, mlp_norm=ones)
         self.head.mul_(self.norm)
         self.norm = ones
+
+    @torch.inference_mode()
+    def quantize(self) -> None:
+        """Round the layers' matrices to int8, their norms folded in.
+
+        A CPU gains nothing by it, and keeps the rounded numbers in the dtype that it had.
+        """
+        self.fold_norms()
+        for index, layer in enumerate(self.layers):
+            self.layers[index] = layer._replace(
+                qkv=_rounded(layer.qkv),
+                attention_out=_rounded(layer.attention_out),
+                gate_up=_rounded(layer.gate_up),
+                down=_rounded(layer.down),
+            )
 
     @torch.inference_mode()
     def prefill(self, ids: Tensor, lengths: Tensor, slots: Tensor, cache: KvCache) -> Tensor:
@@ -144,14 +162,14 @@ class Llm:
         cos, sin = self.cos[positions][..., None, :], self.sin[positions][..., None, :]
         heads, kv_heads = self.dims.heads, self.dims.kv_heads
         for index, layer in enumerate(self.layers):
-            qkv = F.linear(self._rms_norm(x, layer.attention_norm), layer.qkv)
+            qkv = linear(self._rms_norm(x, layer.attention_norm), layer.qkv)
             qkv = qkv.view(*ids.shape, heads + 2 * kv_heads, self.dims.head_dim)
             qk, v = torch.split(qkv, [heads + kv_heads, kv_heads], -2)
             q, k = torch.split(_rotate(qk, cos, sin), [heads, kv_heads], -2)
-            x = x + F.linear(attention(index, q, k, v).flatten(-2), layer.attention_out)
-            gate_up = F.linear(self._rms_norm(x, layer.mlp_norm), layer.gate_up)
+            x = x + linear(attention(index, q, k, v).flatten(-2), layer.attention_out)
+            gate_up = linear(self._rms_norm(x, layer.mlp_norm), layer.gate_up)
             gate, up = gate_up.chunk(2, -1)
-            x = x + F.linear(F.silu(gate) * up, layer.down)
+            x = x + linear(F.silu(gate) * up, layer.down)
         return x
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -210,3 +228,9 @@ def _layer(weights: Weights, index: int) -> Layer:
         gate_up=torch.cat([weight(f"mlp.{part}_proj") for part in ("gate", "up")]),
         down=weight("mlp.down_proj"),
     )
+
+
+def _rounded(matrix: Matrix) -> Matrix:
+    assert not isinstance(matrix, Quantized)
+    quantized = Quantized.of(matrix)
+    return quantized if matrix.is_cuda else quantized.dequantized(matrix.dtype)

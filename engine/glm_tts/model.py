@@ -15,7 +15,9 @@ from engine.glm_tts.checkpoint import Checkpoint, open_checkpoint, random_checkp
 from engine.glm_tts.decoder import Decoder
 from engine.glm_tts.dims import Rates, TokenIds
 from engine.glm_tts.flow import Flow
+from engine.glm_tts.lanes import Lane
 from engine.glm_tts.llm import Llm
+from engine.glm_tts.model_memory import ModelMemory
 from engine.glm_tts.phonemes import PhonemeTables
 from engine.glm_tts.prompt import PromptEncoder
 from engine.glm_tts.speaker_encoder import CamPlus, MadeUpSpeakerEncoder, SpeakerEncoder
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     # It needs Triton, which comes with torch for CUDA only.
     from engine.glm_tts.cuda_flow import CudaFlow
 
-_STREAM_BUCKETS = (1, 2, 4, 8, 16)
+_STREAM_BUCKETS = (1, 2, 4, 8)
 """Streams that the vocoder is recorded for."""
 _GPU_BATCH = 64
 _CPU_BATCH = 1
@@ -53,20 +55,22 @@ class Model(Struct, frozen=True, kw_only=True):
     flow: Flow | CudaFlow
     vocoder: Hift | Vocos
 
-    def record(self, windows: Sequence[int]) -> None:
-        """Record on a GPU what is fast only when recorded. The decoder has done so by itself.
+    def record(
+        self, windows: Sequence[int], memory: ModelMemory, speech: Lane, render: Lane
+    ) -> None:
+        """Record on a GPU what is fast only when recorded. Once: no tensor may move any more.
 
         Args:
             windows: Mel frames that the vocoder is given at once.
+            memory: Where recordings take theirs from.
+            speech: Where the language model runs.
+            render: Where flow and vocoder do.
         """
-        self.flow.warm_up()
-        self.vocoder.warm_up(windows, _STREAM_BUCKETS)
-
-    def forget_addresses(self) -> None:
-        """Before the tensors are moved: drop what was recorded."""
-        self.decoder.forget_addresses()
-        self.flow.forget_addresses()
-        self.vocoder.forget_addresses()
+        with speech.use():
+            self.decoder.record(memory.room(speech))
+        room = memory.room(render)
+        self.flow.warm_up(room)
+        self.vocoder.warm_up(windows, _STREAM_BUCKETS, room)
 
 
 def load_model(options: GlmTtsOptions, device: Device) -> Model:
@@ -89,6 +93,8 @@ def load_model(options: GlmTtsOptions, device: Device) -> Model:
     dims = checkpoint.dims
     max_batch = options.max_batch or (_CPU_BATCH if target.type == "cpu" else _GPU_BATCH)
     llm = Llm(dims.llm, dims.ids, checkpoint.load_llm(target, _precision(options, target)))
+    if options.llm_weights == "int8":
+        llm.quantize()
     if target.type == "cuda":
         # What the matrices were stacked from is held for nobody.
         torch.cuda.empty_cache()

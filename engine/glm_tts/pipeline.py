@@ -3,9 +3,11 @@
 ```
 admit, prefill   the language model reads [prompt text, text, prompt speech]
 decode           one speech token a job and step, until a block is full
-render           the block's tokens -> mel (flow) -> audio (vocoder) -> emit; back to decode
+render           the block's tokens -> mel (flow) -> audio (vocoder), begun and left to the device
+(land)           the audio is there -> emit
 ```
-A long text is spoken piece by piece; each begins at prefill, in the slot that its job has.
+While a block is rendered its job decodes the next, but for the first: that one is to be heard soon.
+A long text is spoken piece by piece; each begins at prefill, in a slot of the decoder.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from engine.glm_tts.decoder import DecodeParams
 from engine.glm_tts.guards import SilenceRun
 from engine.glm_tts.history import History
 from engine.glm_tts.job import GlmTtsJob, Piece
+from engine.glm_tts.lanes import Lane
 from engine.glm_tts.model import Model, load_model
-from engine.glm_tts.offload import Offloader
+from engine.glm_tts.model_memory import ModelMemory
 from engine.glm_tts.presets import preset_of
+from engine.glm_tts.renderer import Flight, Renderer
 from engine.glm_tts.sampling import K_MAX
 from engine.glm_tts.stream import BlockPlan, MelStream, Voice
 from engine.protocol import Emit
@@ -35,6 +39,7 @@ from engine.types import (
     EngineInfo,
     Job,
     PromptFeatures,
+    Samples,
     StepOutput,
     SynthesisRequest,
     VoicePrompt,
@@ -47,9 +52,14 @@ drawn beyond a speech's end is thrown away, and a job that comes waits a little 
 _PREFILLS = 8
 """Prompts read in one step: more would keep the streams that play waiting."""
 
+_RENDERS = 16
+"""Blocks rendered at once, at most, and how many mel frames they may have together: more take
+longer, but hardly less each."""
+_RENDER_FRAMES = 4096
+
 
 class GlmTts:
-    """Implements `engine.protocol.Cloner`.
+    """Implements `engine.protocol.Cloner`, `Overlapping` and `Residency`.
 
     Args:
         options: See there.
@@ -58,6 +68,7 @@ class GlmTts:
     def __init__(self, options: GlmTtsOptions) -> None:
         self._options = options
         self._model: Model | None = None
+        self._flight: Flight | None = None
 
     @property
     def model(self) -> Model:
@@ -67,14 +78,11 @@ class GlmTts:
     def load(self, device: Device) -> EngineInfo:
         self._model = model = load_model(self._options, device)
         self._plan = BlockPlan.of(self._options, model.rates)
-        model.record(self._windows())
-        self._offloader = Offloader(
-            model,
-            model.device,
-            scratch=model.decoder.scratch,
-            forget=model.forget_addresses,
-            recapture=self._recapture,
-        )
+        self._memory = ModelMemory(model.device)
+        self._memory.adopt(model, visitor=model.prompts)
+        self._lane, self._render_lane = Lane(model.device, is_urgent=True), Lane(model.device)
+        self._renderer = Renderer(model, self._render_lane)
+        model.record(self._windows(), self._memory, self._lane, self._render_lane)
         return EngineInfo(
             name="glm-tts",
             task="speech",
@@ -88,17 +96,14 @@ class GlmTts:
         )
 
     def offload(self) -> None:
-        self._offloader.offload()
+        self.model.decoder.forget_slots()
+        self._memory.offload()
 
     def restore(self) -> None:
-        self._offloader.restore()
+        self._memory.restore()
 
     def memory(self) -> DeviceMemory | None:
-        return self._offloader.memory()
-
-    def _recapture(self) -> None:
-        self.model.decoder.record()
-        self.model.record(self._windows())
+        return self._memory.memory()
 
     def _windows(self) -> list[int]:
         """Mel frames that the vocoder is given at once, by the plan."""
@@ -109,7 +114,8 @@ class GlmTts:
 
     @torch.inference_mode()
     def prepare(self, prompt: VoicePrompt) -> PromptFeatures:
-        return self.model.prompts.encode(prompt)
+        with self._memory.visit():
+            return self.model.prompts.encode(prompt)
 
     def start(
         self, job_id: int, request: SynthesisRequest, features: PromptFeatures | None = None
@@ -123,14 +129,15 @@ class GlmTts:
         if (preset := preset_of(request.sampling)).top_k > K_MAX:
             raise InvalidRequest(f"top_k must be {K_MAX} or less for GLM-TTS", "top_k")
         prompt_text = model.tokenizer.encode(model.text.prompt(request.prompt.text))
+        with self._render_lane.use():
+            voice = _on_device(features, model.device)
         job = GlmTtsJob(
             job_id,
             texts,
-            _on_device(features, model.device),
+            voice,
             History(prompt_text, features.arrays["speech_tokens"].tolist()),
             preset,
             secrets.randbits(31) if request.seed is None else request.seed,
-            SilenceRun(model.rates.sample_rate),
         )
         longest = max(texts, key=len)
         if self._room(self._prompt_ids(job, longest)) <= self._least(longest):
@@ -146,26 +153,59 @@ class GlmTts:
                 return min(_PREFILLS, self.model.decoder.free_slots)
             case "prefill":
                 return _PREFILLS
-            case _:
+            case "decode":
                 return self.model.max_batch
+            case "render" if self._flight is None:
+                return min(_RENDERS, self.model.max_batch)
+            case _:
+                return 0
 
     @torch.inference_mode()
-    def step(self, stage: str, jobs: Sequence[Job], emit: Emit) -> None:
-        batch = cast("Sequence[GlmTtsJob]", jobs)
+    def step(self, stage: str, jobs: Sequence[Job], emit: Emit) -> None:  # noqa: ARG002  see `land`
+        with self._lane.use():
+            self._step(stage, cast("Sequence[GlmTtsJob]", jobs))
+
+    def _step(self, stage: str, jobs: Sequence[GlmTtsJob]) -> None:
         match stage:
             case "admit":
-                for job in batch:
+                for job in jobs:
                     self._begin_piece(job)
-                self._prefill(batch)
+                self._prefill(jobs)
             case "prefill":
-                self._prefill(batch)
+                self._prefill(jobs)
             case "decode":
-                self._decode(batch)
+                self._decode(jobs)
             case _:
-                self._render(batch, emit)
+                self._render(jobs)
+
+    @torch.inference_mode()
+    def land(self, emit: Emit) -> bool:
+        if (flight := self._flight) is None:
+            return False
+        if not flight.is_over():
+            return True
+        self._flight = None
+        self._renderer.settle(flight)
+        with self._lane.use():
+            self._hand_on(flight, emit)
+        return False
+
+    def _hand_on(self, flight: Flight, emit: Emit) -> None:
+        for block in flight.blocks:
+            job, audio = block.job, block.audio.numpy()
+            job.is_in_flight = False
+            if job.is_finished:
+                continue
+            if len(audio):
+                emit(StepOutput(job.id, audio, progress=block.progress))
+            if job.stage == "land":
+                job.stage = "decode" if job.slot is not None else None
+            self._listen(job, block.piece, audio)
 
     def finish(self, job: Job) -> None:
-        self._free(cast("GlmTtsJob", job))
+        finished = cast("GlmTtsJob", job)
+        finished.is_finished = True
+        self._free(finished)
 
     def _begin_piece(self, job: GlmTtsJob) -> None:
         """Set up the job's next piece in a slot of the decoder."""
@@ -185,8 +225,10 @@ class GlmTts:
             min_tokens=self._least(text_ids),
             max_tokens=min(most, self._room(prompt_ids)),
         )
-        mel = MelStream(job.voice, self._plan, model.rates, seed)
-        job.piece = Piece(text_ids, params, mel, model.vocoder.begin(seed))
+        with self._render_lane.use():
+            mel = MelStream(job.voice, self._plan, model.rates, seed)
+            sound = model.vocoder.begin(seed)
+        job.piece = Piece(text_ids, params, mel, sound, SilenceRun(model.rates.sample_rate))
         job.slot = model.decoder.admit(prompt_ids, params)
         job.stage = "prefill"
 
@@ -222,52 +264,35 @@ class GlmTts:
                 job.remark = f"cut off: no end after {len(piece.tokens)} speech tokens"
             job.stage = "render" if piece.has_block else "decode"
 
-    def _render(self, jobs: Sequence[GlmTtsJob], emit: Emit) -> None:
-        model = self.model
-        mels = self._solve(jobs)
-        pieces = [job.current for job in jobs]
-        sounds = model.vocoder.vocode(
-            mels, [piece.sound for piece in pieces], [piece.has_ended for piece in pieces]
-        )
-        for job, sound in zip(jobs, sounds, strict=True):
-            audio = sound.cpu().numpy()
-            if len(audio):
-                emit(StepOutput(job.id, audio))
-            job.silence.hear(audio)
-            self._go_on(job)
+    def _render(self, waiting: Sequence[GlmTtsJob]) -> None:
+        jobs = _fitting(waiting)
+        self._flight = self._renderer.launch(jobs)
+        for job in jobs:
+            is_first = job.is_silent
+            job.is_in_flight, job.is_silent = True, False
+            if job.current.has_ended:
+                self._end_piece(job)
+            else:
+                job.stage = "land" if is_first else "decode"
 
-    def _solve(self, jobs: Sequence[GlmTtsJob]) -> list[Tensor]:
-        """The mel that each job's next block adds, float32 [F, 80]; one batch for each preset."""
-        mels: dict[int, Tensor] = {}
-        for preset in {job.preset for job in jobs}:
-            same = [job for job in jobs if job.preset == preset]
-            windows = [
-                piece.mel.window(piece.on(self.model.device), is_last=piece.has_ended)
-                for piece in (job.current for job in same)
-            ]
-            solved = self.model.flow.solve(
-                windows, steps=preset.flow_steps, cfg_rate=preset.cfg_rate
-            )
-            for job, solution in zip(same, solved, strict=True):
-                mels[job.id] = job.current.mel.accept(solution)
-        return [mels[job.id] for job in jobs]
-
-    def _go_on(self, job: GlmTtsJob) -> None:
-        """What comes after a block: the next one, the next piece, or nothing."""
-        piece, longest = job.current, self._options.max_silence_s
-        if longest and job.silence.seconds > longest:
+    def _listen(self, job: GlmTtsJob, piece: Piece, audio: Samples) -> None:
+        """End a piece that the model does not find the end of."""
+        longest = self._options.max_silence_s
+        piece.silence.hear(audio)
+        if longest and piece.silence.seconds > longest and not piece.has_ended:
             piece.has_ended = True
-            job.remark = f"a piece was ended after {job.silence.seconds:.1f} s of silence"
-        if not piece.has_ended:
-            job.stage = "decode"
-            return
+            job.remark = f"a piece was ended after {piece.silence.seconds:.1f} s of silence"
+            self._end_piece(job)
+
+    def _end_piece(self, job: GlmTtsJob) -> None:
+        """What comes after a piece: the next one, or nothing."""
+        piece = job.current
         self._free(job)
-        if not job.texts:
-            job.stage = None
-            return
-        job.history.add(piece.text_ids, piece.tokens)
-        job.silence = SilenceRun(self.model.rates.sample_rate)
-        self._begin_piece(job)
+        if job.texts:
+            job.history.add(piece.text_ids, piece.tokens)
+            self._begin_piece(job)
+        else:
+            job.stage = "land" if job.is_in_flight else None
 
     def _free(self, job: GlmTtsJob) -> None:
         if job.slot is not None:
@@ -280,10 +305,27 @@ def _slot(job: GlmTtsJob) -> int:
     return job.slot
 
 
+def _fitting(jobs: Sequence[GlmTtsJob]) -> list[GlmTtsJob]:
+    """As many as are rendered together, in their order; one at least."""
+    fitting: list[GlmTtsJob] = []
+    room = _RENDER_FRAMES
+    for job in jobs:
+        frames = job.current.mel.window_frames(len(job.current.tokens))
+        if not fitting or frames <= room:
+            fitting.append(job)
+            room -= frames
+    return fitting
+
+
 def _on_device(features: PromptFeatures, device: torch.device) -> Voice:
-    arrays = features.arrays
+    def moved(name: str, dtype: torch.dtype) -> Tensor:
+        array = torch.tensor(features.arrays[name], dtype=dtype)
+        # From pinned memory, as the copy would otherwise wait for what the lane does now.
+        array = array if device.type == "cpu" else array.pin_memory()
+        return array.to(device, non_blocking=True)
+
     return Voice(
-        speech_tokens=torch.tensor(arrays["speech_tokens"], dtype=torch.int64, device=device),
-        mel=torch.tensor(arrays["mel"], dtype=torch.float32, device=device),
-        speaker=torch.tensor(arrays["speaker"], dtype=torch.float32, device=device),
+        speech_tokens=moved("speech_tokens", torch.int64),
+        mel=moved("mel", torch.float32),
+        speaker=moved("speaker", torch.float32),
     )

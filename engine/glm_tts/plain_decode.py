@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from engine.glm_tts.kv_cache import KvCache
 from engine.glm_tts.llm import Llm
+from engine.glm_tts.model_memory import GraphRoom
 from engine.glm_tts.philox import Purpose, exponentials
 from engine.glm_tts.sampling import K_MAX, Draws, SamplerParams, sample
 from engine.glm_tts.slot_states import SlotStates
@@ -30,10 +31,6 @@ class PlainDecode:
         self._device = llm.embedding.device
         self.cache = KvCache(llm.dims, len(states.seeds), tokens, self._device, llm.dtype)
 
-    @property
-    def scratch(self) -> tuple[object, ...]:
-        return (self.cache,)
-
     def prefill(self, prompts: Sequence[Tensor], slots: Sequence[int]) -> Tensor:
         ids = self._to_device(pad_sequence([*prompts], batch_first=True))
         lengths = self._to_device(torch.tensor([len(prompt) for prompt in prompts]))
@@ -47,11 +44,11 @@ class PlainDecode:
             self.draw(self._llm.decode(last, index, self.cache), index)
         return self._states.newest(index, count)
 
-    def forget_addresses(self) -> None:
-        """It knows none."""
-
-    def record(self) -> None:
+    def record(self, room: GraphRoom) -> None:
         """There is nothing to record."""
+
+    def forget_slots(self) -> None:
+        """They share one piece of memory, which leaves and comes back with the weights."""
 
     def draw(self, logits: Tensor, index: Tensor) -> Tensor:
         """Sample from logits [B, V] of the slots index [B], and remember it."""

@@ -96,7 +96,7 @@ class MelStream:
         self._rates = rates
         self._per_token = rates.mel_hz // rates.token_hz
         self._head = self._per_token * len(voice.speech_tokens)
-        self._seed = torch.tensor([seed], device=voice.mel.device)
+        self._seed = torch.full((1,), seed, dtype=torch.int64, device=voice.mel.device)
         self._index = 0
         self._done = 0
         self._given = len(voice.mel)
@@ -107,6 +107,10 @@ class MelStream:
     def wanted(self) -> int:
         """Tokens that the next block needs to have before it can be solved."""
         return self._done + self._plan.block(self._index) + self._plan.look(self._index)
+
+    def window_frames(self, tokens: int) -> int:
+        """How many the next window has, with so many tokens since the prompt; within a few."""
+        return self._head + self._per_token * (tokens - self._plan.start(self._done))
 
     def window(self, tokens: Tensor, *, is_last: bool) -> FlowInput:
         """What the flow has to solve next.

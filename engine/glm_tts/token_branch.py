@@ -24,7 +24,7 @@ def tokens_of_frames(tokens: int, frames: int) -> Tensor:
     return (torch.arange(frames, dtype=torch.float32) * (tokens / frames)).long()
 
 
-class _Block(NamedTuple):
+class TokenBlock(NamedTuple):
     """The weights of a ConvNeXt V2 layer."""
 
     depthwise: Linear
@@ -35,7 +35,7 @@ class _Block(NamedTuple):
     down: Linear
 
     @classmethod
-    def of(cls, weights: Weights, name: str) -> _Block:
+    def of(cls, weights: Weights, name: str) -> TokenBlock:
         return cls(
             depthwise=Linear.of(weights, f"{name}.dwconv"),
             norm=(weights[f"{name}.norm.weight"], weights[f"{name}.norm.bias"]),
@@ -68,7 +68,7 @@ class TokenBranch:
         self._embedding = weights[f"{prefix}.text_embed.weight"]
         self._positions = _position_table(dims.token_width, self._embedding.device)
         names = [f"{prefix}.text_blocks.{index}" for index in range(dims.conv_layers)]
-        self._blocks = [_Block.of(weights, name) for name in names]
+        self.blocks = [TokenBlock.of(weights, name) for name in names]
 
     def __call__(self, tokens: Tensor, places: Tensor, real: Tensor) -> Tensor:
         """Embed the tokens of a batch.
@@ -80,11 +80,15 @@ class TokenBranch:
         Returns:
             float32 [B, T, token width].
         """
-        positions = self._positions[places.clamp(max=_POSITIONS - 1)]
-        hidden = functional.embedding(tokens, self._embedding) + positions
-        for block in self._blocks:
+        hidden = self.embed(tokens, places)
+        for block in self.blocks:
             hidden = block(hidden, real)
         return hidden
+
+    def embed(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """What the blocks are given first, [...] each -> float32 [..., token width]."""
+        positions = self._positions[places.clamp(max=_POSITIONS - 1)]
+        return functional.embedding(tokens, self._embedding) + positions
 
 
 def _position_table(width: int, device: torch.device) -> Tensor:

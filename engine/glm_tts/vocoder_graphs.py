@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+
+from engine.glm_tts.model_memory import GraphRoom
+
+if TYPE_CHECKING:
+    from torch.cuda import _POOL_HANDLE
 
 Compute: TypeAlias = Callable[..., tuple[Tensor, ...]]
 """Tensors to tensors; the shapes of what comes out depend on those of what goes in alone."""
@@ -31,20 +36,17 @@ class WindowGraphs:
         self._compute = compute
         self._example = example
         self._captured: dict[tuple[int, int], _Captured] = {}
-        self._pool = torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None
 
-    def capture(self, shapes: Iterable[tuple[int, int]], within_s: float) -> None:
-        """Capture shapes, (clips, frames), the smallest first, until the time is up."""
-        began = time.monotonic()
-        for clips, frames in sorted(shapes, key=lambda shape: shape[0] * shape[1]):
-            if time.monotonic() - began > within_s:
-                break
-            if (clips, frames) not in self._captured:
-                self._captured[clips, frames] = self._capture(clips, frames)
-
-    def forget(self) -> None:
-        """Give the graphs' memory back, before the weights that they read are moved."""
-        self._captured.clear()
+    def capture(self, shapes: Iterable[tuple[int, int]], room: GraphRoom) -> None:
+        """Capture shapes, (clips, frames)."""
+        pool = room.pool or torch.cuda.graph_pool_handle()
+        # The largest first: the memory that it takes does for all others.
+        for clips, frames in sorted(shapes, key=math.prod, reverse=True):
+            with room.tensors():
+                given = self._example(clips, frames)
+            self._captured[clips, frames] = self._capture(given, pool)
+        # What the runs before the captures took is of no use to any other stream.
+        torch.cuda.empty_cache()
 
     def frames(self, least: int) -> int:
         """How long to make a window of `least` frames: as the next longer one captured."""
@@ -72,8 +74,7 @@ class WindowGraphs:
         captured.graph.replay()
         return tuple(tensor.clone() for tensor in captured.made)
 
-    def _capture(self, clips: int, frames: int) -> _Captured:
-        given = self._example(clips, frames)
+    def _capture(self, given: tuple[Tensor, ...], pool: _POOL_HANDLE) -> _Captured:
         # Kernels are compiled, and libraries set up, outside of the capture.
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
@@ -81,6 +82,6 @@ class WindowGraphs:
             self._compute(*given)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             made = self._compute(*given)
         return _Captured(graph, given, made)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import LoadFailed
+from engine.glm_tts.model_memory import GraphRoom
 from engine.glm_tts.vocoder import Vocoder, VocoderState
 
 _MELS = 80
@@ -59,12 +60,9 @@ class Vocos(Vocoder):
             )
 
     def warm_up(
-        self, frame_counts: Sequence[int], stream_counts: Sequence[int], within_s: float = 5.0
+        self, frame_counts: Sequence[int], stream_counts: Sequence[int], room: GraphRoom
     ) -> None:
         """Nothing is recorded here: the file runs as it comes."""
-
-    def forget_addresses(self) -> None:
-        """So there is nothing to forget."""
 
     def begin(self, seed: int) -> VocoderState:
         nothing = torch.zeros(0, device=self._device)

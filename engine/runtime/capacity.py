@@ -2,7 +2,8 @@
 
 A stream that plays takes so many steps of each stage for a second of audio, and a step of so many
 jobs takes so long. For n streams, in batches as large as a stage takes, that makes a load: seconds
-of steps for each second that all of them play. More than 1 cannot be kept up.
+of steps for each second that all of them play. More than 1 cannot be kept up. Steps that the device
+does beside the others make a load of their own, and the larger counts.
 
 What has not been measured is guessed to cost nothing more, so that a load is never over-estimated:
 the first streams are all let in, a batch larger than any so far counts as along the line through
@@ -83,10 +84,13 @@ class Capacity:
         self._max_load = max_load
         self._times: defaultdict[str, StepTime] = defaultdict(StepTime)
         self._steps: dict[str, float] = {}
+        self._overlapping: set[str] = set()
         self._audio_s = 0.0
         self._life_s = 0.0
 
-    def stepped(self, batch: Batch, limit: int, seconds: float, now: float) -> None:
+    def stepped(
+        self, batch: Batch, limit: int, seconds: float, now: float, *, overlaps: bool = False
+    ) -> None:
         """A step was done.
 
         Args:
@@ -94,7 +98,10 @@ class Capacity:
             limit: Jobs that it could have had.
             seconds: That it took.
             now: When it ended.
+            overlaps: It was done beside the steps that do not.
         """
+        if overlaps:
+            self._overlapping.add(batch.stage)
         time = self._times[batch.stage]
         time.limit = max(time.limit, limit)
         time.saw(len(batch.job_ids), seconds, now)
@@ -119,12 +126,16 @@ class Capacity:
         """Seconds of steps for each second that so many streams play; 0 while nothing is known."""
         if not self._audio_s:
             return 0.0
-        total = 0.0
+        alone_s = beside_s = 0.0
         for stage, steps in self._steps.items():
             time = self._times[stage]
             jobs = min(streams, time.limit)
-            total += steps / self._audio_s * streams / jobs * (time.at(jobs, now) or 0.0)
-        return total
+            seconds = steps / self._audio_s * streams / jobs * (time.at(jobs, now) or 0.0)
+            if stage in self._overlapping:
+                beside_s += seconds
+            else:
+                alone_s += seconds
+        return max(alone_s, beside_s)
 
     def admit(self, streams: int, now: float) -> None:
         """Let one more in beside so many.

@@ -6,24 +6,28 @@ import asyncio
 import logging
 import socket
 import sys
+import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from itertools import count
 
 import msgspec
 import numpy as np
 
-from engine.config import WorkerConfig
+from engine.config import PoolConfig, WorkerConfig
 from engine.errors import LoadFailed, PromptUnknown, WorkerDied, from_wire
 from engine.protocol import PromptSource
+from engine.runtime.heartbeat import Watchdog, beat_interval_s
 from engine.runtime.stream import Budget, JobStream
 from engine.runtime.wire import (
     Audio,
+    Beat,
     Broken,
     Cancel,
     Command,
     Event,
+    Finished,
     Found,
     FrameDecoder,
     Grant,
@@ -61,6 +65,9 @@ engines hold the GIL that the worker's reader needs, so it is little."""
 
 DEATH = "the engine's worker died while it worked on this request"
 
+_LEAVE_S = 1.0
+"""How long a process may take to end once it has closed its socket."""
+
 
 class WorkerClient(asyncio.Protocol):
     """One worker: its process, its socket and the streams that run over it.
@@ -71,15 +78,23 @@ class WorkerClient(asyncio.Protocol):
         info: What the engine is.
         can_offload: Whether it can leave its device.
         memory: Of its device, as last measured.
-        last_words: Why the worker ended, if it said so.
+        last_words: Why the worker ended, if it said so, or was ended.
+        has_worked: It has finished a job.
+        is_suspect: It has not got on for a while, and may hang.
     """
 
     info: EngineInfo
     can_offload: bool
     memory: DeviceMemory | None
 
-    def __init__(self, buffer_s: float) -> None:
-        self._buffer_s = buffer_s
+    def __init__(self, config: PoolConfig, on_doubt: Callable[[], None]) -> None:
+        self._buffer_s = config.buffer_s
+        self._look_s = beat_interval_s(config)
+        self._watchdog = Watchdog(config, time.monotonic())
+        self._on_doubt = on_doubt
+        self._watching: asyncio.Task[None] | None = None
+        self.is_suspect = False
+        self.has_worked = False
         self._decoder: FrameDecoder[Event] = FrameDecoder(Event)  # type: ignore[arg-type]
         self._streams: dict[int, JobStream] = {}
         self._job_ids = count(1)
@@ -92,17 +107,17 @@ class WorkerClient(asyncio.Protocol):
 
     @classmethod
     async def start(
-        cls, config: WorkerConfig, buffer_s: float, log_level: str, max_load: float = 0.0
+        cls, config: WorkerConfig, pool: PoolConfig, log_level: str, on_doubt: Callable[[], None]
     ) -> WorkerClient:
         """Spawn a worker and wait until its engine has loaded.
 
         Args:
             config: Goes to the worker's command line.
-            buffer_s: Audio that the worker may be ahead of a reader, in seconds.
+            pool: Its buffer, its load and its patience.
             log_level: The worker's.
-            max_load: See PoolConfig.
+            on_doubt: Called when `is_suspect` has changed.
         Raises:
-            LoadFailed: the engine could not load, or the process died before it had.
+            LoadFailed: the engine could not load, or the process died or hung before it had.
         """
         ours, theirs = socket.socketpair()
         try:
@@ -110,18 +125,20 @@ class WorkerClient(asyncio.Protocol):
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "engine.runtime.worker"),
                     *("--fd", str(theirs.fileno()), "--log-level", log_level),
-                    *("--max-load", str(max_load)),
+                    *("--max-load", str(pool.max_load)),
+                    *("--beat-s", str(beat_interval_s(pool))),
                     *("--config", msgspec.json.encode(config).decode()),
                     pass_fds=(theirs.fileno(),),
                     stdin=asyncio.subprocess.DEVNULL,
                 )
             loop = asyncio.get_running_loop()
-            transport, self = await loop.create_connection(lambda: cls(buffer_s), sock=ours)
+            transport, self = await loop.create_connection(lambda: cls(pool, on_doubt), sock=ours)
         except BaseException:
             # A worker that has started ends when it sees this.
             ours.close()
             raise
         self._transport, self._process = transport, process
+        self._watching = asyncio.create_task(self._watch())
         try:
             ready = await self._loaded
         except BaseException:
@@ -144,7 +161,12 @@ class WorkerClient(asyncio.Protocol):
     async def wait_closed(self) -> int:
         """Wait until the worker is gone; its exit status, negative for a signal."""
         await self._closed.wait()
-        return await self._process.wait()
+        try:
+            async with asyncio.timeout(_LEAVE_S):
+                return await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            return await self._process.wait()
 
     async def stop(self) -> None:
         """End the worker now; what is in flight fails as WorkerDied."""
@@ -290,7 +312,10 @@ class WorkerClient(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """asyncio.Protocol: the worker is gone, and with it all that was in flight."""
         if not self._loaded.done():
-            self._loaded.set_exception(LoadFailed("the worker died while it loaded"))
+            reason = self.last_words or "the worker died while it loaded"
+            self._loaded.set_exception(LoadFailed(reason))
+        if self._watching is not None:
+            self._watching.cancel()
         for stream in self._streams.values():
             stream.put(WorkerDied(DEATH))
         for placed in self._placings:
@@ -300,6 +325,8 @@ class WorkerClient(asyncio.Protocol):
 
     def _dispatch(self, event: Event) -> None:
         match event:
+            case Beat():
+                self._watchdog.saw(event)
             case Ready():
                 self._loaded.set_result(event)
             case Broken(error) if self._loaded.done():
@@ -312,9 +339,30 @@ class WorkerClient(asyncio.Protocol):
                 if not (placed := self._placings.popleft()).done():
                     placed.set_result(None)
             case _:
+                self.has_worked |= isinstance(event, Finished)
                 # A stream that was cancelled is unknown here; its last events are on their way.
                 if (stream := self._streams.get(event.job_id)) is not None:
                     stream.put(event)
+
+    async def _watch(self) -> None:
+        """Doubt a worker that does not get on, and end it if that lasts."""
+        while self.is_alive:
+            await asyncio.sleep(self._look_s)
+            self._watchdog.look(time.monotonic())
+            if self._watchdog.is_hung:
+                self._end_hung()
+            elif self._watchdog.is_suspect != self.is_suspect:
+                self.is_suspect = self._watchdog.is_suspect
+                self._on_doubt()
+
+    def _end_hung(self) -> None:
+        stalled_s = self._watchdog.stalled_s
+        self.last_words = f"the worker hung: it did not get on for {stalled_s:.1f} s"
+        logger.error("event=worker_hung pid=%d stalled_s=%.1f", self._process.pid, stalled_s)
+        # A process that is stuck in the kernel outlives even this: what it had fails now.
+        self._transport.abort()
+        if self._process.returncode is None:
+            self._process.kill()
 
     def _send(self, command: Command) -> None:
         if not self._transport.is_closing():

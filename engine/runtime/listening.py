@@ -77,6 +77,11 @@ class ListenLoop:
         assert isinstance(command, Listen), "notice() lets nothing else through"
         self._turns.append(Listening(command, self._recordings[command.job_id]))
 
+    @property
+    def nap_s(self) -> float | None:
+        """After a turn without a step a command is due."""
+        return None
+
     def turn(self) -> bool:
         """Advance the next recording by one segment; False if there is none."""
         if not self._turns:

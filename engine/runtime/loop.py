@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
+
+from msgspec import Struct
 
 from engine.errors import EngineError, InvalidRequest, PromptUnknown, to_wire
 from engine.features import FeatureStore
-from engine.protocol import Cloner, Synthesizer
+from engine.protocol import Cloner, Overlapping, Synthesizer
 from engine.runtime.capacity import Capacity
+from engine.runtime.heartbeat import Pulse
 from engine.runtime.job import RunningJob
 from engine.runtime.policy import Batch, schedule
 from engine.runtime.wire import (
@@ -24,9 +27,23 @@ from engine.runtime.wire import (
     Prepare,
     Start,
 )
-from engine.types import PromptFeatures, PromptRef, StepOutput
+from engine.types import Job, PromptFeatures, PromptRef, StepOutput
 
 logger = logging.getLogger(__name__)
+
+_NAP_S = 0.0005
+"""How often to see whether the device has finished, while there is nothing else to do."""
+
+
+class _Flight(Struct, frozen=True):
+    """A step that left work to the device."""
+
+    number: int
+    """In the loop's pulse."""
+    batch: Batch
+    limit: int
+    began_at: float
+    jobs: tuple[Job, ...]
 
 
 class SpeechLoop:
@@ -38,6 +55,7 @@ class SpeechLoop:
         features: Of prompts; None for an engine that does not clone.
         send: Puts an event on the socket; raises ConnectionError when the server is gone.
         capacity: Refuses what could not be spoken in time; None: nothing is refused.
+        pulse: Told of what the device is at.
         clock: Seconds, monotonic.
     """
 
@@ -48,6 +66,7 @@ class SpeechLoop:
         send: Callable[[Event], None],
         features: FeatureStore | None = None,
         capacity: Capacity | None = None,
+        pulse: Pulse | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -55,10 +74,13 @@ class SpeechLoop:
         self._send = send
         self._features = features
         self._capacity = capacity
+        self._pulse = pulse or Pulse()
         self._clock = clock
         self._jobs: dict[int, RunningJob] = {}
         self._stepping: list[RunningJob] = []
         self._mark = 0.0
+        self._flights: list[_Flight] = []
+        self._overlapping = engine if isinstance(engine, Overlapping) else None
 
     def notice(self, command: Command) -> bool:
         """Flag a cancelled job, so that the step which runs now stops early. Reader thread.
@@ -86,12 +108,20 @@ class SpeechLoop:
             case _:
                 raise ConnectionError("a speech engine cannot listen")
 
+    @property
+    def nap_s(self) -> float | None:
+        """After a turn without a step: seconds until the next is due. None: a command is due."""
+        return _NAP_S if self._flights else None
+
     def turn(self) -> bool:
         """Do one step; False if there was nothing to do."""
+        self._land()
+        self._mark_flight()
         batch = self._schedule()
         if batch is None:
             return False
         self._step(batch)
+        self._mark_flight()
         return True
 
     def _start(self, command: Start) -> None:
@@ -150,11 +180,48 @@ class SpeechLoop:
                 self._fail(running.job.id, running.request_id, exc)
                 self._drop(running)
             return
-        self._book_compute()
-        if self._capacity is not None:
-            self._capacity.stepped(batch, limit, self._mark - began, self._mark)
+        if flying := tuple(each.job for each in self._stepping if each.job.is_in_flight):
+            launched = Batch(batch.stage, tuple(job.id for job in flying))
+            self._flights.append(_Flight(self._pulse.number, launched, limit, began, flying))
+        else:
+            self._book_compute()
+            if self._capacity is not None:
+                self._capacity.stepped(batch, limit, self._mark - began, self._mark)
         for running in self._stepping:
-            running.stepped(batch.stage)
+            if not flying or running.job.is_in_flight:
+                running.stepped(batch.stage)
+        self._put_down(self._stepping)
+
+    def _land(self) -> None:
+        """Take in what the device has finished since the last step."""
+        if self._overlapping is None or not self._flights:
+            return
+        self._stepping = []
+        try:
+            self._overlapping.land(self._deliver)
+        except ConnectionError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - these jobs fail, whatever it was; the worker lives
+            for job in [job for flight in self._flights for job in flight.jobs]:
+                if (running := self._jobs.get(job.id)) is not None:
+                    self._fail(job.id, running.request_id, exc)
+                    self._drop(running)
+            self._flights.clear()
+            return
+        now = self._clock()
+        for flight in [each for each in self._flights if not _is_flying(each)]:
+            self._flights.remove(flight)
+            if self._capacity is not None:
+                seconds = now - flight.began_at
+                self._capacity.stepped(flight.batch, flight.limit, seconds, now, overlaps=True)
+        self._put_down(list(self._jobs.values()))
+
+    def _mark_flight(self) -> None:
+        self._pulse.flies(self._flights[0].number if self._flights else None)
+
+    def _put_down(self, those: Iterable[RunningJob]) -> None:
+        """Tell of jobs that are done, and drop them and those that nobody wants any more."""
+        for running in those:
             if running.job.stage is None and not running.job.is_cancelled:
                 self._log_remark(running)
                 self._send(Finished(running.job.id))
@@ -162,12 +229,16 @@ class SpeechLoop:
                 self._drop(running)
 
     def _deliver(self, output: StepOutput) -> None:
-        running = self._jobs[output.job_id]
-        if running.job.is_cancelled:
+        running = self._jobs.get(output.job_id)
+        if running is None or running.job.is_cancelled:
             return
         self._book_compute()
+        for flight in self._flights:
+            if running.job in flight.jobs:
+                running.worked(self._mark - flight.began_at)
         spent = running.sent(len(output.samples), self._sample_rate, self._clock())
-        self._send(Audio(output.job_id, output.samples.tobytes(), output.words, spent))
+        data = output.samples.tobytes()
+        self._send(Audio(output.job_id, data, output.words, spent, output.progress))
 
     def _book_compute(self) -> None:
         """A batch's time counts in full for each of its jobs: that is what each waited for."""
@@ -190,3 +261,7 @@ class SpeechLoop:
             self._capacity.ended(running.steps, running.sent_s, running.age_s(self._clock()))
         del self._jobs[running.job.id]
         self._engine.finish(running.job)
+
+
+def _is_flying(flight: _Flight) -> bool:
+    return any(job.is_in_flight for job in flight.jobs)

@@ -7,6 +7,10 @@ from itertools import islice
 
 from msgspec import Struct
 
+_NEARLY_DRY_S = 0.3
+"""A stream with less in hand comes before those that have not begun: a gap is heard, a wait of as
+long is not. About what a step or two of a full device take."""
+
 
 class JobView(Struct, frozen=True, kw_only=True):
     """A job that could go on now, as the policy sees it."""
@@ -49,5 +53,7 @@ def schedule(jobs: Iterable[JobView], max_batch: Callable[[str], int]) -> Batch 
 
 
 def _urgency(job: JobView) -> tuple[int, float]:
-    """First chunks first, oldest before younger; then the stream that runs dry soonest."""
-    return (0, -job.waited_s) if job.slack_s is None else (1, job.slack_s)
+    """Streams about to run dry; first chunks, oldest before younger; then who runs dry soonest."""
+    if job.slack_s is None:
+        return 1, -job.waited_s
+    return (0 if job.slack_s < _NEARLY_DRY_S else 2), job.slack_s

@@ -60,6 +60,11 @@ class EnginePool:
         return next((seat.info for seat in self._seats if seat.info is not None), None)
 
     @property
+    def can_offload(self) -> bool:
+        """Whether it can leave its device; known once it has loaded."""
+        return any(seat.residency.can_offload for seat in self._seats)
+
+    @property
     def _live(self) -> list[WorkerClient]:
         return [seat.worker for seat in self._seats if seat.worker is not None]
 
@@ -78,7 +83,7 @@ class EnginePool:
             jobs=sum(seat.jobs for seat in self._seats),
             restarts=sum(seat.restarts for seat in self._seats),
             error=None if can_take else next(errors, None),
-            residence=min((seat.residency.residence for seat in self._seats), key=_WAKEFUL.index),
+            residence=min((seat.residence for seat in self._seats), key=_WAKEFUL.index),
         )
 
     @property
@@ -123,7 +128,8 @@ class EnginePool:
         """
         if any(seat.residency.leases for seat in self._seats):
             raise EngineBusy(f"{self.name} has jobs in flight: it cannot go to sleep now")
-        if goal == "offloaded" and not self._can_offload:
+        # An engine that has never loaded has not said whether it can.
+        if goal == "offloaded" and self.info is not None and not self.can_offload:
             raise InvalidRequest(f"{self.name} cannot leave its device: stop it instead", None)
         for seat in self._seats:
             seat.sleep(goal)
@@ -132,11 +138,6 @@ class EnginePool:
             lambda: all(seat.is_settled or not seat.is_asleep for seat in self._seats),
             self._config.wake_s,
         )
-
-    @property
-    def _can_offload(self) -> bool:
-        """Or may be able to: an engine that has never loaded has not said."""
-        return self.info is None or any(seat.residency.can_offload for seat in self._seats)
 
     async def ready(self) -> EngineInfo:
         """See `engine.protocol.EngineFace`; an engine that sleeps is ready, and sleeps on."""

@@ -18,7 +18,7 @@ from engine.registry import missing
 from engine.runtime.client import WorkerClient
 from engine.runtime.devices import Devices
 from engine.runtime.residency import Goal, Holding, Residency
-from engine.types import Device, DeviceMemory, EngineInfo, WorkerStatus
+from engine.types import Device, DeviceMemory, EngineInfo, Residence, WorkerStatus
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class Seat:
         self._last_device: Device = config.device
         self._resident_bytes = 0
         self._prompts: OrderedDict[str, None] = OrderedDict()
+        self._was_stable = False
         self._wakes = 0
         self._wake_s = 0.0
         self._woken_at: float | None = None
@@ -71,6 +72,11 @@ class Seat:
         return self._last_device
 
     @property
+    def residence(self) -> Residence:
+        """For people: one that cannot come is not "loading", though it should be there."""
+        return "stopped" if self.is_absent else self.residency.residence
+
+    @property
     def worker(self) -> WorkerClient | None:
         """The process, if there is one, on its device or not."""
         return self._client if self._client is not None and self._client.is_alive else None
@@ -82,7 +88,7 @@ class Seat:
     @property
     def is_awake(self) -> bool:
         """Whether it can take a job now."""
-        return self.worker is not None and self.residency.is_awake
+        return self.worker is not None and not self._is_suspect and self.residency.is_awake
 
     @property
     def is_asleep(self) -> bool:
@@ -100,6 +106,10 @@ class Seat:
         return self._woken_at is not None
 
     @property
+    def _is_suspect(self) -> bool:
+        return self._client is not None and self._client.is_suspect
+
+    @property
     def memory(self) -> DeviceMemory | None:
         """Of its device, as last measured."""
         return self._client.memory if self._client is not None else None
@@ -114,7 +124,7 @@ class Seat:
     def status(self) -> WorkerStatus:
         is_busy = self.residency.leases > 0
         return WorkerStatus(
-            residence=self.residency.residence,
+            residence=self.residence,
             device=self.device,
             memory=self.memory,
             idle_s=None if is_busy else time.monotonic() - self.residency.idle_since,
@@ -122,7 +132,7 @@ class Seat:
             restarts=self.restarts,
             wakes=self._wakes,
             wake_s=self._wake_s,
-            error=None if self.worker is not None else self.error,
+            error=None if self.worker is not None and not self._is_suspect else self.error,
         )
 
     def knows(self, digest: str | None) -> bool:
@@ -195,11 +205,10 @@ class Seat:
         delay_s = self._pool.restart_delay_s
         while True:
             await self._until_needed()
-            born = time.monotonic()
             if await self._live():
                 delay_s = self._pool.restart_delay_s
                 continue
-            if time.monotonic() - born >= self._pool.stable_after_s:
+            if self._was_stable:
                 delay_s = self._pool.restart_delay_s
             logger.warning("event=worker_restart engine=%s delay_s=%.1f", self.name, delay_s)
             await asyncio.sleep(delay_s)
@@ -229,10 +238,11 @@ class Seat:
         """One life of the worker; True if it ended, or died, in its sleep."""
         move = self.residency.begin()
         assert move == "load"
+        self._was_stable = False
         try:
             async with self._devices.room(self, self._resident_bytes):
                 client = await WorkerClient.start(
-                    self._config, self._pool.buffer_s, self._log_level, self._pool.max_load
+                    self._config, self._pool, self._log_level, self._doubted
                 )
                 self._arrived(client)
         except LoadFailed as exc:
@@ -240,6 +250,7 @@ class Seat:
             self.residency.died()
             self._failed(str(exc))
             return False
+        born = time.monotonic()
         dying = asyncio.create_task(client.wait_closed())
         dying.add_done_callback(lambda _: self._devices.news.give())
         try:
@@ -248,6 +259,8 @@ class Seat:
                     if not await self._tend(client):
                         return True
             self._mourn(client, await dying)
+            lived_s = time.monotonic() - born
+            self._was_stable = client.has_worked or lived_s >= self._pool.stable_after_s
             return self.is_asleep
         finally:
             dying.cancel()
@@ -306,6 +319,12 @@ class Seat:
         logger.error("event=worker_died engine=%s status=%d", self.name, status)
         self._woken_at = None
         self.residency.died()
+
+    def _doubted(self) -> None:
+        """It may hang, or does so no longer."""
+        if self._is_suspect:
+            self.error = "the worker does not get on"
+        self._devices.news.give()
 
     def _failed(self, reason: str) -> None:
         """It cannot come; who waits for it is told."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -99,8 +99,21 @@ class Ready(Struct, frozen=True, array_like=True, tag="ready"):
     memory: DeviceMemory | None
 
 
+Doing: TypeAlias = Literal["nothing", "step", "long"]
+
+
+class Beat(Struct, frozen=True, array_like=True, tag="beat"):
+    """Worker -> server, about every second: what its loop is inside."""
+
+    number: int
+    """Grows as the loop gets on."""
+    doing: Doing
+    """"long": a load, a move, a prompt, or steps of a large model on a CPU."""
+
+
 class Broken(Struct, frozen=True, array_like=True, tag="broken"):
-    """Worker -> server, last: the engine could not load, leave its device or come back to it."""
+    """Worker -> server, last: the engine could not load, leave its device or come back to it, or
+    will never work again."""
 
     error: WireError
 
@@ -159,7 +172,7 @@ class Failed(Struct, frozen=True, array_like=True, tag="failed"):
 
 
 JobEvent: TypeAlias = Audio | Room | Heard | Found | Finished | Failed
-Event: TypeAlias = Ready | Broken | Placed | JobEvent
+Event: TypeAlias = Ready | Beat | Broken | Placed | JobEvent
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -1,7 +1,8 @@
 """A worker process: `python -m engine.runtime.worker --fd N --config JSON`.
 
 The main thread loads the engine and runs its loop. A second thread reads the socket: a cancel must
-reach a step while it runs, and when the server is gone the process ends whatever the engine does.
+reach a step while it runs, and when the server is gone the process ends whatever the engine does. A
+third one says every second what the loop is at, so that the server can tell when it hangs.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ import os
 import queue
 import signal
 import socket
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Protocol, cast
 
 import msgspec
 
 from engine import registry
 from engine.config import WorkerConfig
-from engine.errors import EngineError, LoadFailed, to_wire
+from engine.errors import EngineBroken, EngineError, LoadFailed, to_wire
 from engine.features import FeatureStore
 from engine.protocol import Synthesizer, Transcriber
 from engine.runtime.capacity import Capacity
+from engine.runtime.heartbeat import Pulse
 from engine.runtime.listening import ListenLoop
 from engine.runtime.loop import SpeechLoop
 from engine.runtime.placement import Placement
@@ -30,11 +34,21 @@ from engine.runtime.wire import (
     Broken,
     Command,
     Event,
+    Failed,
     FrameDecoder,
     Offload,
     Placing,
+    Prepare,
     Ready,
     encode_frame,
+)
+from engine.types import (
+    Device,
+    EngineInfo,
+    Samples,
+    Segment,
+    TranscribeOptions,
+    TranscriptInfo,
 )
 
 logger = logging.getLogger(__name__)
@@ -49,6 +63,7 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--config", required=True)
     parser.add_argument("--max-load", type=float, default=0.0)
+    parser.add_argument("--beat-s", type=float, default=1.0)
     parser.add_argument("--log-level", default="INFO")
     args = parser.parse_args()
     logging.basicConfig(
@@ -59,21 +74,92 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     config = msgspec.json.decode(args.config, type=WorkerConfig)
     with socket.socket(fileno=args.fd) as sock:
-        run(config, sock, args.max_load)
+        run(config, sock, args.max_load, args.beat_s)
+        sys.stderr.flush()
+        # Nothing is left to tidy up, and a device that is broken may never let go of its libraries.
+        os._exit(0)
 
 
-def run(config: WorkerConfig, sock: socket.socket, max_load: float = 0.0) -> None:
-    """Load the engine, say so, and serve jobs until the server hangs up.
+class Outlet:
+    """Sends events: the loop's, and beside them the heartbeat.
+
+    Args:
+        sock: To the server.
+        pulse: Of the loop.
+    """
+
+    def __init__(self, sock: socket.socket, pulse: Pulse) -> None:
+        self.pulse = pulse
+        self._sock = sock
+        self._lock = threading.Lock()
+
+    def send(self, event: Event) -> None:
+        """Say what the loop did. The loop's thread.
+
+        Raises:
+            ConnectionError: the server is gone.
+            EngineBroken: this was the failure of a job of an engine that will never work again.
+        """
+        self._write(event)
+        self.pulse.advance()
+        if isinstance(event, Failed) and event.error.kind == EngineBroken.__name__:
+            raise EngineBroken(event.error.message)
+
+    def beat(self) -> None:
+        """Say what the loop is at. Any thread.
+
+        Raises:
+            ConnectionError: the server is gone.
+        """
+        self._write(self.pulse.beat)
+
+    def keep_beating(self, every_s: float) -> None:
+        """Say it again and again, until the server is gone. A thread of its own."""
+        pause = threading.Event()
+        while True:
+            try:
+                self.beat()
+            except OSError as exc:
+                # The reader's thread sees it too, and ends the process.
+                logger.debug("event=server_lost reason=%s", exc)
+                return
+            pause.wait(every_s)
+
+    def _write(self, event: Event) -> None:
+        frame = encode_frame(event)
+        with self._lock:
+            self._sock.sendall(frame)
+
+
+class Listener:
+    """A transcriber whose waits for sound are not taken for work."""
+
+    def __init__(self, engine: Transcriber, pulse: Pulse) -> None:
+        self._engine = engine
+        self._pulse = pulse
+
+    def transcribe(
+        self, audio: Iterator[Samples], options: TranscribeOptions
+    ) -> tuple[TranscriptInfo, Iterator[Segment]]:
+        return self._engine.transcribe(self._pulse.waits(audio), options)
+
+    def load(self, device: Device) -> EngineInfo:
+        return self._engine.load(device)
+
+
+def run(config: WorkerConfig, sock: socket.socket, max_load: float, beat_s: float) -> None:
+    """Load the engine, say so, and serve jobs until the server hangs up or the engine breaks.
 
     Args:
         config: Which engine.
         sock: To the server.
         max_load: See PoolConfig.
+        beat_s: Between two heartbeats.
     """
-
-    def send(event: Event) -> None:
-        sock.sendall(encode_frame(event))
-
+    pulse = Pulse()
+    outlet = Outlet(sock, pulse)
+    send = outlet.send
+    threading.Thread(target=outlet.keep_beating, args=(beat_s,), daemon=True).start()
     try:
         engine = registry.create(config)
         info = engine.load(config.device)
@@ -89,20 +175,29 @@ def run(config: WorkerConfig, sock: socket.socket, max_load: float = 0.0) -> Non
         features = FeatureStore.of_worker(config, info) if info.clones_voices else None
         speaker = cast("Synthesizer", engine)
         capacity = Capacity(max_load) if max_load and info.refuses_overload else None
-        loop = SpeechLoop(speaker, info.sample_rate, send, features, capacity)
+        loop = SpeechLoop(speaker, info.sample_rate, send, features, capacity, pulse)
     else:
-        loop = ListenLoop(cast("Transcriber", engine), send)
+        loop = ListenLoop(Listener(cast("Transcriber", engine), pulse), send)
     inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sock, loop, inbox), daemon=True).start()
     placement = Placement(engine, config.device, send)
+    memory = placement.memory()
+    if not info.is_embedded and memory is not None and memory.device == "cpu":
+        pulse.pace = "long"
     try:
-        send(Ready(info, placement.can_offload, placement.memory()))
-        serve(loop, placement, inbox)
+        # First: from then on it is idle, not loading.
+        pulse.idle()
+        outlet.beat()
+        send(Ready(info, placement.can_offload, memory))
+        serve(loop, placement, inbox, outlet)
     except ConnectionError as exc:
         logger.warning("event=server_lost reason=%s", exc)
     except LoadFailed:
         # The server knows, and starts another.
         return
+    except EngineBroken as exc:
+        logger.error("event=engine_broken engine=%s reason=%s", config.engine, exc)  # noqa: TRY400
+        send(Broken(to_wire(exc)))
 
 
 class Loop(Protocol):
@@ -112,25 +207,47 @@ class Loop(Protocol):
     def apply(self, command: Command) -> None: ...
     def turn(self) -> bool: ...
 
+    @property
+    def nap_s(self) -> float | None: ...
 
-def serve(loop: Loop, placement: Placement, inbox: queue.SimpleQueue[Command]) -> None:
+
+def serve(
+    loop: Loop, placement: Placement, inbox: queue.SimpleQueue[Command], outlet: Outlet
+) -> None:
     """Commands first, then a step; wait for a command when there is nothing to do."""
+    pulse = outlet.pulse
+
+    def turn() -> bool:
+        with pulse.inside(pulse.pace):
+            return loop.turn()
+
+    def take_long(command: Placing | Prepare) -> None:
+        # The server hears at once of both ends: what seizes the GIL meanwhile lets no beat out.
+        with pulse.inside("long"):
+            outlet.beat()
+            if isinstance(command, Placing):
+                placement.apply(command)
+            else:
+                loop.apply(command)
+        outlet.beat()
+
     has_work = False
     while True:
         try:
             while True:
-                command = inbox.get(block=not has_work)
+                command = inbox.get(block=not has_work, timeout=loop.nap_s)
                 if isinstance(command, Offload):
                     # What is left in hand was cancelled, and is put down in a turn.
-                    while loop.turn():
+                    while turn():
                         pass
-                if isinstance(command, Placing):
-                    placement.apply(command)
+                if isinstance(command, Placing | Prepare):
+                    take_long(command)
                 else:
-                    loop.apply(command)
+                    with pulse.inside(pulse.pace):
+                        loop.apply(command)
                 has_work = True
         except queue.Empty:
-            has_work = loop.turn()
+            has_work = turn()
 
 
 def _read(sock: socket.socket, loop: Loop, inbox: queue.SimpleQueue[Command]) -> None:

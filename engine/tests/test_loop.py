@@ -73,6 +73,14 @@ def test_job_gives_all_its_audio_then_says_that_it_is_finished() -> None:
     assert bench.engine.finished == [1]
 
 
+def test_progress_goes_with_the_audio_that_it_is_told_of() -> None:
+    bench = Bench()
+    bench.start(1, "one two three four")
+    bench.run()
+    progress = [event.progress for event in bench.sent if isinstance(event, Audio)]
+    assert progress == [0.25, 0.5, 0.75, 1.0]
+
+
 def test_jobs_that_wait_for_one_stage_share_its_steps() -> None:
     bench = Bench()
     for job_id in (1, 2, 3):
@@ -262,3 +270,99 @@ def test_stream_that_would_starve_the_others_is_refused(tick_s: float, *, is_ref
     refused = [from_wire(e.error) for e in bench.sent if isinstance(e, Failed)]
     assert [type(error) for error in refused] == [Overloaded] * is_refused
     assert all((error.retry_after_s or 0) >= 1 for error in refused)
+
+
+class Kite(ToneSynthesizer):
+    """Leaves what it renders to a device, which lands when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.aloft: list[Job] = []
+        self.may_land = True
+        self.fails = False
+
+    def step(self, stage: str, jobs: Sequence[Job], emit: Emit) -> None:
+        if stage != "render":
+            super().step(stage, jobs, emit)
+            return
+        self.aloft = list(jobs)
+        for job in jobs:
+            job.is_in_flight, job.stage = True, "aloft"
+
+    def max_batch(self, stage: str) -> int:
+        return 0 if stage == "aloft" else super().max_batch(stage)
+
+    def land(self, emit: Emit) -> bool:
+        if self.fails:
+            raise RuntimeError("the string broke")
+        if self.aloft and self.may_land:
+            jobs, self.aloft = self.aloft, []
+            for job in jobs:
+                job.is_in_flight = False
+            super().step("render", jobs, emit)
+        return bool(self.aloft)
+
+
+def kite_bench() -> tuple[Bench, Kite]:
+    bench, kite = Bench(), Kite()
+    bench.engine = kite
+    bench.loop = SpeechLoop(kite, SAMPLE_RATE, bench.sent.append, clock=bench.clock)
+    return bench, kite
+
+
+def test_what_the_device_does_beside_other_steps_arrives_whole() -> None:
+    bench, _ = kite_bench()
+    bench.start(1, "a b c")
+    bench.start(2, "d e")
+    for _ in range(100):
+        bench.loop.turn()
+    assert bench.audio(1) == speech(3)
+    assert bench.audio(2) == speech(2)
+    assert {event.job_id for event in bench.sent if isinstance(event, Finished)} == {1, 2}
+    assert sorted(bench.engine.finished) == [1, 2]
+
+
+def test_others_go_on_while_a_job_is_in_flight() -> None:
+    bench, kite = kite_bench()
+    bench.start(1, "a")
+    while not kite.aloft:
+        bench.loop.turn()
+    kite.may_land = False
+    bench.start(2, "b")
+    steps = len(kite.steps)
+    bench.loop.turn()
+    assert kite.steps[steps:] == [("decode", [2])]
+    assert bench.loop.nap_s is not None
+    kite.may_land = True
+    for _ in range(10):
+        bench.loop.turn()
+    assert bench.loop.nap_s is None
+    assert bench.audio(1) == bench.audio(2) == speech(1)
+
+
+def test_a_job_that_is_cancelled_in_flight_gives_nothing_and_is_freed_once() -> None:
+    bench, kite = kite_bench()
+    bench.start(1, "a b")
+    while not kite.aloft:
+        bench.loop.turn()
+    bench.loop.apply(Cancel(1))
+    for _ in range(10):
+        bench.loop.turn()
+    assert bench.sent == []
+    assert kite.finished == [1]
+    assert bench.loop.nap_s is None
+
+
+def test_a_flight_that_breaks_fails_its_own_jobs_only() -> None:
+    bench, kite = kite_bench()
+    bench.start(1, "a")
+    while not kite.aloft:
+        bench.loop.turn()
+    bench.start(2, "b")
+    kite.fails = True
+    bench.loop.turn()
+    kite.fails, kite.aloft = False, []
+    for _ in range(10):
+        bench.loop.turn()
+    assert [event.job_id for event in bench.sent if isinstance(event, Failed)] == [1]
+    assert bench.audio(2) == speech(1)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from msgspec.structs import replace
@@ -21,7 +23,9 @@ from engine.glm_tts.dims import LlmDims, TokenIds
 from engine.glm_tts.golden_weights import made_up_weights
 from engine.glm_tts.kv_cache import KvCache
 from engine.glm_tts.llm import Llm
+from engine.glm_tts.model_memory import GraphRoom
 from engine.glm_tts.philox import Purpose, exponentials
+from engine.glm_tts.quantized import Quantized
 from engine.glm_tts.sampling import K_MAX, Draws, SamplerParams, sample
 from engine.glm_tts.tensors import Weights, llm_tensors
 
@@ -99,6 +103,36 @@ def test_batch_gives_each_job_the_bits_that_it_has_alone(dec: Decoder, size: int
         assert torch.equal(scores[row], scores_alone[0])
 
 
+def with_layers(weights: Weights, rounded: str | None, numbers: list[int]) -> Tensor:
+    """Scores [B, V] after steps with layers of int8, or of what int8 stands for."""
+    llm = Llm(DIMS, IDS, dict(weights))
+    dec = Decoder(llm, slots=SLOTS, context_tokens=1024, device="cuda")
+    slots = [dec.admit(prompt(number), job(number)) for number in numbers]
+    dec.prefill(slots)
+    for index, layer in enumerate(llm.layers):
+        matrices: dict[str, Any] = {}
+        for name in ("qkv", "attention_out", "gate_up", "down"):
+            matrix = Quantized.of(getattr(layer, name))
+            matrices[name] = matrix if rounded == "int8" else matrix.dequantized(torch.bfloat16)
+        llm.layers[index] = layer._replace(**matrices)
+    # One: after that the tokens drawn may differ, and so all that follows.
+    dec.step(slots, 1)
+    return fast(dec)._sampler.scores[: len(slots)].clone()
+
+
+def test_int8_gives_the_scores_of_the_numbers_that_it_stands_for(weights: Weights) -> None:
+    scores = with_layers(weights, "int8", [0, 3, 7])
+    expected = with_layers(weights, None, [0, 3, 7])
+    assert (scores - expected).norm() / expected.norm() < 0.02
+
+
+def test_batch_of_int8_gives_each_job_the_bits_that_it_has_alone(weights: Weights) -> None:
+    alone = with_layers(weights, "int8", [3])
+    for size in (16, 32, 64):
+        among = with_layers(weights, "int8", [3, *range(100, 99 + size)])
+        assert torch.equal(among[0], alone[0])
+
+
 def test_steps_at_once_are_the_steps_one_by_one(dec: Decoder) -> None:
     expected, _ = speak(dec, [4, 9, 2])
     slots = [dec.admit(prompt(number), job(number)) for number in (4, 9, 2)]
@@ -108,10 +142,10 @@ def test_steps_at_once_are_the_steps_one_by_one(dec: Decoder) -> None:
     assert torch.equal(torch.cat(parts), expected)
 
 
-def test_graphs_recorded_anew_give_the_same(dec: Decoder) -> None:
+def test_what_is_recorded_gives_what_is_launched(dec: Decoder) -> None:
     tokens, scores = speak(dec, [4, 9, 2])
-    dec.forget_addresses()
-    dec.record()
+    dec.forget_slots()
+    dec.record(GraphRoom())
     again, scores_again = speak(dec, [4, 9, 2])
     assert torch.equal(tokens, again)
     assert torch.equal(scores, scores_again)

@@ -6,15 +6,7 @@ from torch import Tensor
 
 from engine.glm_tts.block_mask import block_limits, legacy_block_frames
 from engine.glm_tts.dims import TINY
-from engine.glm_tts.flow import (
-    Batch,
-    Flow,
-    FlowInput,
-    FlowOutput,
-    group_by_length,
-    time_grid,
-)
-from engine.glm_tts.flow_workspace import Arena
+from engine.glm_tts.flow import Flow, FlowInput, FlowOutput, time_grid
 from engine.glm_tts.golden_weights import golden_weights
 from engine.glm_tts.tensors import flow_tensors
 from engine.tests.glm_tts.goldens import golden
@@ -159,35 +151,3 @@ def test_steps_grow_and_end_at_one(steps: int) -> None:
     assert times[0] == 0
     assert strides == sorted(strides)
     assert abs(times[-1].item() + strides[-1] - 1) < 1e-6
-
-
-def test_clips_of_like_length_are_solved_together() -> None:
-    lengths = [300, 800, 310, 20, 790]
-    groups = group_by_length(lengths, most_clips=16, most_frames=9999)
-    assert groups == [[1, 4], [2, 0], [3]]
-
-
-def test_group_is_bounded() -> None:
-    assert group_by_length([9] * 5, most_clips=2, most_frames=999) == [[0, 1], [2, 3], [4]]
-    assert group_by_length([9] * 5, most_clips=9, most_frames=27) == [[0, 1, 2], [3, 4]]
-    assert group_by_length([99], most_clips=9, most_frames=27) == [[0]]
-
-
-def test_clip_is_filled_up_no_further_than_it_may() -> None:
-    lengths = [(37 * place) % 500 + 20 for place in range(60)]
-    groups = group_by_length(lengths, 0.1, most_clips=16, most_frames=9999)
-    assert sorted(place for group in groups for place in group) == list(range(60))
-    for group in groups:
-        own = [lengths[place] for place in group]
-        assert min(own) >= 0.9 * max(own)
-
-
-def test_rows_without_a_clip_stay_within_the_workspace() -> None:
-    arena = Arena(TINY.flow, [(3, 68), (1, 128)], 10, torch.device("cpu"))
-    long, short = arena.workspace(1, 128), arena.workspace(3, 68)
-    long.limits.fill_(128)
-    clips = [second_window(torch.zeros(10, 7, 80))]
-    short.give(Batch.of(clips, 10), torch.zeros(10, 14, 128), torch.ones(10, 2))
-    assert short.lengths.tolist() == [68, 1, 1]
-    assert short.limits[1:].max() == 1
-    assert short.is_pinned.sum(1).flatten().tolist() == [7, 0, 0]

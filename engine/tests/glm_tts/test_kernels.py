@@ -27,10 +27,11 @@ from engine.glm_tts.golden_weights import gw, made_up_weights
 from engine.glm_tts.llm import Llm
 from engine.glm_tts.philox import Purpose, exponentials
 from engine.glm_tts.plain_decode import PlainDecode
+from engine.glm_tts.quantized import Quantized
 from engine.glm_tts.sampling import K_MAX, Draws, SamplerParams, sample
 from engine.glm_tts.slot_states import SlotStates
 from engine.glm_tts.tensors import llm_tensors
-from engine.glm_tts.tuning import Tile, Tiles, Tuning
+from engine.glm_tts.tuning import Parts, StepTile, Tiles, Tuning
 
 DIMS = LlmDims(
     hidden=64, layers=2, heads=6, kv_heads=2, head_dim=32, intermediate=96, vocab=320,
@@ -41,21 +42,23 @@ WEIGHTS = made_up_weights(
     llm_tensors(DIMS),
     lambda name, shape, scale, shift: torch.from_numpy(gw(f"kernels.{name}", shape, scale, shift)),
 )
-TILE = Tile(columns=16, depth=32, warps=4, stages=2)
-WIDE = Tile(columns=32, depth=16, warps=4, stages=2)
-SMALL = Tiles(
-    most=2, rows=16, qkv=TILE, attention_out=TILE, gate_up=TILE, down=TILE, head=TILE
-)  # fmt: skip
+TILE = StepTile(rows=16, columns=16, depth=16, warps=4, stages=2)
+APART = StepTile(rows=32, columns=32, depth=8, warps=4, stages=2, is_apart=True)
 TUNING = Tuning(
+    parts=Parts(qkv=4, attention_out=2, gate_up=1, down=2),
     tiles=(
-        SMALL,
-        Tiles(most=64, rows=32, qkv=WIDE, attention_out=WIDE, gate_up=WIDE, down=WIDE, head=WIDE),
+        Tiles(
+            most=2, spread=4, qkv=TILE, attention_out=TILE, gate_up=TILE, down=TILE, head=TILE
+        ),
+        Tiles(
+            most=64, spread=2, qkv=APART, attention_out=APART, gate_up=APART, down=APART,
+            head=APART,
+        ),
     ),
     batches=(1, 2),
     split=16,
-    split_block=16,
     chunk=64,
-)
+)  # fmt: skip
 CONTEXT = 64
 PROMPTS = ([3, 1, 4, 160], [9, 2, 6, 160, *range(181, 211)], [5, 3, 5, 8, 9, 7, 9, 3, 2, 160] * 2)
 TOKENS = 8
@@ -71,7 +74,7 @@ def decoder(slots: int, *, is_fast: bool) -> Decoder:
     llm = Llm(DIMS, IDS, dict(WEIGHTS))
     dec = Decoder(llm, slots=slots, context_tokens=CONTEXT, device="cpu")
     if is_fast:
-        dec._decode = CudaDecode(llm, dec._states, CONTEXT, TUNING, has_graphs=False)
+        dec._decode = CudaDecode(llm, dec._states, CONTEXT, TUNING)
     return dec
 
 
@@ -155,9 +158,49 @@ def test_jobs_that_join_and_leave_draw_the_plain_paths_tokens(alone: list[list[i
         assert tokens[slot] == expected[: len(tokens[slot])]
     dec.release(b)
     dec.release(c)
-    dec.forget_addresses()
-    dec.record()
+    dec.forget_slots()
     assert speak(dec, PROMPTS[2], JOBS[2], 3) == alone[2][:3]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize("is_apart", [False, True])
+@pytest.mark.parametrize("is_int8", [False, True])
+def test_products_are_the_plain_ones_however_cut(parts: int, is_apart: bool, is_int8: bool) -> None:
+    decode = fast(decoder(20, is_fast=True))
+    tile = StepTile(rows=16, columns=16, depth=8, warps=4, stages=2, is_apart=is_apart)
+    layer = decode._llm.layers[0]
+    matrices = (layer.qkv, layer.attention_out, layer.gate_up, layer.down)
+    given = [Quantized.of(m) if is_int8 else m for m in matrices if isinstance(m, Tensor)]
+    qkv, attention_out, gate_up, down = (
+        m.dequantized(torch.float32) if isinstance(m, Quantized) else m for m in given
+    )
+    decode._reserve(20, CONTEXT)
+    decode._partials = torch.full((4, *decode._qkv.shape), torch.nan)
+    for name, values in (("half", decode._half), ("seen", decode._seen), ("x", decode._x)):
+        values[:] = torch.from_numpy(gw(f"kernels.{name}", tuple(values.shape), 1))
+    squares = decode._squares
+    squares[0, :20] = (decode._half.square().sum(1).double() * 2**28).long()
+    normed = torch.nn.functional.rms_norm(decode._half, (64,), None, DIMS.norm_eps)
+    for rows in (3, 20):
+        decode._norm_linear(rows, tile, parts, 0, given[0], decode._qkv)
+        torch.testing.assert_close(decode._qkv[:rows], normed[:rows] @ qkv.T)
+        decode._norm_swiglu(rows, tile, parts, 0, given[2])
+        gate, up = (normed[:rows] @ gate_up.T).chunk(2, 1)
+        inner = torch.nn.functional.silu(gate) * up
+        torch.testing.assert_close(decode._inner[:rows], inner)
+    for inputs, matrix, exact in (
+        (decode._seen, given[1], attention_out),
+        (decode._inner, given[3], down),
+    ):
+        x = decode._x + inputs @ exact.T
+        squares[1] = 0
+        decode._linear_add(20, tile, parts, inputs, matrix, 1)
+        torch.testing.assert_close(decode._x, x)
+        torch.testing.assert_close(decode._half, x, atol=1e-5, rtol=1e-5)
+        expected = (x.double().square().sum(1) * 2**28).float()
+        torch.testing.assert_close(squares[1, :20].float(), expected)
+        decode._half[:] = decode._x
+    assert not decode._arrived.any()
 
 
 def test_slot_stepped_beyond_its_room_changes_no_other(alone: list[list[int]]) -> None:

@@ -6,12 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 
 from engine.config import GlmTtsOptions
 from engine.errors import InvalidRequest, LoadFailed, UnknownVoice
+from engine.glm_tts.flow import FlowInput, FlowOutput, Solving
 from engine.glm_tts.job import GlmTtsJob
 from engine.glm_tts.pipeline import GlmTts
-from engine.types import PromptFeatures, PromptRef, Samples, Sampling, SynthesisRequest, VoicePrompt
+from engine.types import (
+    PromptFeatures,
+    PromptRef,
+    Samples,
+    Sampling,
+    StepOutput,
+    SynthesisRequest,
+    VoicePrompt,
+)
 
 PROMPT_TEXT = "A lamp burned."
 TOKENS_PER_BYTE = 2.5
@@ -68,32 +78,40 @@ class Speaker:
         self.engine = glm
         self.features = features or glm.prepare(recording())
         self.chunks: dict[int, list[Samples]] = {}
+        self.progress: dict[int, list[float | None]] = {}
         self.jobs: dict[int, GlmTtsJob] = {}
         self.stages: list[tuple[str, int]] = []
 
     def start(self, job_id: int, asked: SynthesisRequest) -> None:
         self.jobs[job_id] = self.engine.start(job_id, asked, self.features)
         self.chunks[job_id] = []
+        self.progress[job_id] = []
 
     def step(self, order: Sequence[int] = ()) -> bool:
         """One step of the first stage that has room; False when all jobs are done."""
-        waiting = [job for job in self._ordered(order) if job.stage is not None]
-        room = {job.stage: self.engine.max_batch(job.stage or "") for job in waiting}
-        stage = next((job.stage for job in waiting if room[job.stage]), None)
+        while True:
+            is_flying = self.engine.land(self._take)
+            waiting = [job for job in self._ordered(order) if job.stage is not None]
+            room = {job.stage: self.engine.max_batch(job.stage or "") for job in waiting}
+            stage = next((job.stage for job in waiting if room[job.stage]), None)
+            if stage is not None or not is_flying:
+                break
+        for job in self.jobs.values():
+            if job.stage is None and not job.is_finished:
+                self.engine.finish(job)
         if stage is None:
             return False
         batch = [job for job in waiting if job.stage == stage][: room[stage]]
         self.stages.append((stage, len(batch)))
-        self.engine.step(
-            stage, batch, lambda output: self.chunks[output.job_id].append(output.samples)
-        )
-        for job in batch:
-            if job.stage is None:
-                self.engine.finish(job)
+        self.engine.step(stage, batch, self._take)
         return True
 
     def speech(self, job_id: int) -> Samples:
         return np.concatenate(self.chunks[job_id])
+
+    def _take(self, output: StepOutput) -> None:
+        self.chunks[output.job_id].append(output.samples)
+        self.progress[output.job_id].append(output.progress)
 
     def _ordered(self, order: Sequence[int]) -> list[GlmTtsJob]:
         first = [self.jobs[job_id] for job_id in order]
@@ -127,8 +145,9 @@ def test_first_audio_comes_before_the_text_is_drawn(tiny: GlmTts) -> None:
     while not speaker.chunks[1]:
         assert speaker.step()
     drawn = len(speaker.jobs[1].current.tokens)
-    # Two blocks: the vocoder holds 20 frames back, and the first block has 12.
-    assert drawn == 6 + 10 + 3
+    # Two blocks: the vocoder holds 20 frames back, and the first block has 12. While the second is
+    # rendered, the next tokens are drawn.
+    assert drawn == 6 + 10 + 3 + 4
     assert speaker.jobs[1].texts
     tiny.finish(speaker.jobs[1])
 
@@ -218,6 +237,38 @@ def test_a_long_text_is_spoken_piece_by_piece_with_what_was_said_as_prompt(tiny:
     # The next piece would be prompted with the last one's tokens too.
     _, speech = speaker.jobs[1].history.prompt_for([1])
     assert len(speech) > len(speaker.features.arrays["speech_tokens"])
+
+
+def test_progress_counts_the_text_of_the_pieces_that_have_ended(tiny: GlmTts) -> None:
+    speaker = Speaker(tiny)
+    speaker.start(1, request(LONG))
+    sizes = [len(text_ids) for text_ids in speaker.jobs[1].texts]
+    while speaker.step():
+        pass
+    shares = [sum(sizes[:ended]) / sum(sizes) for ended in range(len(sizes) + 1)]
+    assert list(dict.fromkeys(speaker.progress[1])) == pytest.approx(shares)
+    assert speaker.progress[1].count(1.0) == 1
+
+
+def test_a_block_that_is_no_numbers_is_rendered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    glm = engine()
+    expected = spoken(glm, request(SHORT))
+    launch, launched = glm.model.flow.launch, list[int]()
+
+    def broken_at_first(clips: Sequence[FlowInput], *, steps: int, cfg_rate: float) -> Solving:
+        solving = launch(clips, steps=steps, cfg_rate=cfg_rate)
+        launched.append(len(clips))
+        if len(launched) != 2:
+            return solving
+        spoiled = [
+            FlowOutput(each.mel * torch.nan, each.trajectory * torch.nan)
+            for each in solving.outputs
+        ]
+        return Solving(spoiled, tuple(each.mel.isfinite().all(1) for each in spoiled))
+
+    monkeypatch.setattr(glm.model.flow, "launch", broken_at_first)
+    np.testing.assert_array_equal(spoken(glm, request(SHORT)), expected)
+    assert len(launched) > 2
 
 
 def test_strategy_changes_the_work_and_the_speech(tiny: GlmTts) -> None:

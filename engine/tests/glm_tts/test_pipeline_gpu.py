@@ -56,3 +56,19 @@ def test_neighbours_change_no_token(glm: GlmTts) -> None:
             pass
     assert crowd.jobs[0].current.tokens == alone.jobs[0].current.tokens
     assert len(crowd.speech(0)) == len(alone.speech(0))
+
+
+def test_speech_is_the_same_after_the_model_has_been_away(glm: GlmTts) -> None:
+    before = spoken(glm, request(TEXT))
+    resident = glm.memory()
+    for _ in range(2):
+        glm.offload()
+        away = glm.memory()
+        torch.full((1 << 30,), 7.0, device="cuda")
+        torch.cuda.empty_cache()
+        glm.restore()
+        assert np.array_equal(spoken(glm, request(TEXT)), before)
+    assert resident is not None
+    assert away is not None
+    assert away.free_bytes - resident.free_bytes > 4e9
+    assert away.used_bytes < 0.2e9
