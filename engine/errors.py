@@ -8,11 +8,14 @@ EngineError
 ├── EngineBusy                it has jobs in flight: it cannot be put to sleep now
 └── EngineFault               not the caller's fault
     ├── LoadFailed            the engine could not start; its message says what to do
-    ├── WorkerUnavailable     no worker is up just now; come back in `retry_after_s`
+    ├── EngineBroken          it will never work again in this process, which has to be replaced
+    ├── WorkerUnavailable     no worker can take it just now; come back in `retry_after_s`
+    │   └── OutOfMemory       the engine's device, or the host, has no memory left for it just now
     └── WorkerDied            the worker process ended while the job ran
 
 An error crosses the socket as (class name, message, param, retry_after_s): see `to_wire` and
-`from_wire`. Anything else that an engine raises is its bug and arrives as an EngineFault.
+`from_wire`. A MemoryError arrives as OutOfMemory; anything else that an engine raises is its bug
+and arrives as an EngineFault.
 """
 
 from __future__ import annotations
@@ -71,12 +74,20 @@ class LoadFailed(EngineFault):
     """The engine could not start."""
 
 
+class EngineBroken(EngineFault):
+    """The engine will never work again in this process. Raised by a plug-in: its worker ends."""
+
+
 class WorkerUnavailable(EngineFault):
-    """No worker of the engine is up just now."""
+    """No worker of the engine can take this just now."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class OutOfMemory(WorkerUnavailable):
+    """There is no memory left for this just now."""
 
 
 class WorkerDied(EngineFault):
@@ -93,9 +104,11 @@ class WireError(Struct, frozen=True, array_like=True):
 
 
 def to_wire(error: Exception) -> WireError:
-    """Flatten an exception; one outside the tree becomes an EngineFault that tells no details."""
+    """Flatten an exception; one outside the tree tells no details."""
     if isinstance(error, EngineError):
         return WireError(type(error).__name__, str(error), error.param, error.retry_after_s)
+    if isinstance(error, MemoryError):
+        return to_wire(OutOfMemory("the engine has no memory left for this request", 2.0))
     return WireError(EngineFault.__name__, "the engine failed on this request")
 
 
@@ -110,6 +123,8 @@ def from_wire(error: WireError) -> EngineError:
             return PromptUnknown(error.message)
         case "Overloaded":
             return Overloaded(error.message, error.retry_after_s or 1.0)
+        case "OutOfMemory":
+            return OutOfMemory(error.message, error.retry_after_s or 1.0)
         case "LoadFailed":
             return LoadFailed(error.message)
         case _:

@@ -1,17 +1,20 @@
-"""`rhapsode bench glm | quality`."""
+"""`rhapsode bench glm | plot | quality`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from server.bench import glm, quality
+from server.bench.flat import flat
 from server.bench.host import facts
-from server.bench.measure import Figures
-from server.bench.plot import Chart, Line, svg
+from server.bench.measure import BenchError, Figures
+from server.bench.plan import Plan
+from server.bench.plot import draw
 from server.settings import Settings
 
 Command = Callable[[Settings, argparse.Namespace], int]
@@ -25,71 +28,83 @@ def add_bench_commands(commands: Any) -> None:
             name, help=run.__doc__, description=run.__doc__
         )
         parser.set_defaults(run=run)
+        return parser
+
+    def measure(name: str, run: Command) -> argparse.ArgumentParser:
+        parser = command(name, run)
         parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the figures go")
+        parser.add_argument("--commit", help="of this code, where there is no git to ask")
         parser.add_argument("--model", metavar="FOLDER", help="of a checkpoint")
         return parser
 
-    usual = glm.Plan()
-    speed = command("glm", bench_glm)
-    speed.add_argument("--weights", default=usual.weights, choices=("random", "published"))
-    speed.add_argument("--size", default=usual.size, choices=("true", "tiny"), help="if random")
-    speed.add_argument("--devices", nargs="+", default=usual.devices, help="cuda:0 cuda:1 ...")
-    speed.add_argument("--voice", default=usual.voice)
-    speed.add_argument("--engine", default=usual.engine, help=argparse.SUPPRESS)
-    speed.add_argument("--streams", type=int, nargs="*", default=usual.streams)
-    speed.add_argument("--calls", type=int, default=usual.calls, help="one after the other")
-    speed.add_argument("--clip-s", type=float, default=usual.clip_s, help="if random")
-    speed.add_argument("--long-clips", type=int, default=usual.long_clips)
-    speed.add_argument("--warm-up-s", type=float, default=usual.warm_up_s)
-    speed.add_argument("--measured-s", type=float, default=usual.measured_s)
-    speech = command("quality", bench_quality)
+    _add_plan(measure("glm", bench_glm))
+    picture = command("plot", bench_plot)
+    picture.add_argument("file", type=Path, metavar="FILE.json", help="of `bench glm`")
+    speech = measure("quality", bench_quality)
     speech.add_argument("--pairs", type=Path, required=True, metavar="FILE.json")
     speech.add_argument("--voices", metavar="PLACE", help="of voices that are not built in")
 
 
 def bench_glm(_: Settings, args: argparse.Namespace) -> int:
     """How fast speech is cloned, for one listener and for many; with a plot beside FILE.json."""
-    names = glm.Plan.__struct_fields__
+    names = Plan.__struct_fields__
     fields = {name: getattr(args, name) for name in names}
-    plan = glm.Plan(**{**fields, "devices": tuple(args.devices), "streams": tuple(args.streams)})
-    figures = glm.run(plan)
-    _report(figures, args.out)
-    if args.out is not None and plan.streams:
-        rows = cast("list[dict[str, Any]]", figures["streams"])
-        args.out.with_suffix(".svg").write_text(svg(_charts(rows)), encoding="utf-8")
+    tuples = {name: tuple(fields[name]) for name in ("devices", "streams", "scaling")}
+    figures: Figures = {}
+    read_with = facts(args.commit)
+    try:
+        for more in glm.run(Plan(**{**fields, **tuples})):
+            figures |= more
+    finally:
+        # What was measured before something broke off has cost its time, too.
+        _report({**read_with, **flat(figures), "figures": figures}, args.out)
+    if args.out is not None:
+        try:
+            draw(args.out)
+        except BenchError as exc:
+            print(exc, file=sys.stderr)
+    return 0
+
+
+def bench_plot(_: Settings, args: argparse.Namespace) -> int:
+    """Draw what `bench glm` wrote, as a PNG beside it."""
+    if (picture := draw(args.file)) is None:
+        raise BenchError(f"{args.file} has no figures by number of streams")
+    print(picture)
     return 0
 
 
 def bench_quality(_: Settings, args: argparse.Namespace) -> int:
     """Whether what is spoken is understood, and sounds like the voice; needs weights."""
     pairs = quality.read_pairs(args.pairs)
-    _report(quality.run(pairs, args.model, args.voices), args.out)
+    read_with = facts(args.commit)
+    _report({**read_with, "figures": quality.run(pairs, args.model, args.voices)}, args.out)
     return 0
 
 
-def _charts(rows: list[dict[str, Any]]) -> list[Chart]:
-    places = tuple(str(row["clients"]) for row in rows)
-    waits = (
-        Line(name, tuple(row["ttfa"].get(f"{name}_ms") for row in rows)) for name in ("p50", "p95")
-    )
-    return [
-        Chart(
-            "audio seconds made in a second, by streams",
-            places,
-            (Line("audio s/s", tuple(row["audio_s_per_s"] for row in rows)),),
-        ),
-        Chart("time to first audio, ms, by streams", places, tuple(waits)),
-        Chart(
-            "share of streams with an underrun",
-            places,
-            (Line("share", tuple(row["share_with_underrun"] for row in rows)),),
-        ),
-    ]
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    usual, add = Plan(), parser.add_argument
+    add("--weights", default=usual.weights, choices=("random", "published"))
+    add("--size", default=usual.size, choices=("true", "tiny"), help="if random")
+    add("--devices", nargs="+", default=usual.devices, help="cuda:0 cuda:1 ...")
+    add("--voice", default=usual.voice)
+    add("--engine", default=usual.engine, help=argparse.SUPPRESS)
+    add("--no-timing", dest="timing", action="store_false", help="of each part by itself")
+    add("--streams", type=int, nargs="*", default=usual.streams)
+    add("--players", action="store_true", help="and with clients that play what they get")
+    add("--calls", type=int, default=usual.calls, help="one after the other")
+    add("--clip-s", type=float, default=usual.clip_s, help="if random")
+    add("--long-clips", type=int, default=usual.long_clips)
+    add("--stagger-s", type=float, help="between starts; without: CLIP_S / (2 x streams)")
+    add("--warm-up-s", type=float, default=usual.warm_up_s)
+    add("--measured-s", type=float, default=usual.measured_s)
+    add("--scaling", type=int, nargs="+", default=usual.scaling, help="numbers of devices")
+    add("--per-device", type=int, default=usual.per_device, help="streams, when scaling")
 
 
-def _report(figures: Figures, out: Path | None) -> None:
-    print(json.dumps(figures, indent=2, ensure_ascii=False))
+def _report(report: Figures, out: Path | None) -> None:
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    print(text)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({**facts(), "figures": figures}, indent=2, ensure_ascii=False)
         out.write_text(text + "\n", encoding="utf-8")

@@ -69,6 +69,9 @@ class CudaDecode:
             llm, self._head, self.memory, self._sampler.scores, prefill_tuning or PrefillTuning()
         )  # fmt: skip
 
+    def reserve(self, slot: int) -> None:
+        self.memory.fill(slot)
+
     def forget_slots(self) -> None:
         self.memory.clear()
 
@@ -86,8 +89,6 @@ class CudaDecode:
         self._prefill.record(room)
 
     def prefill(self, prompts: Sequence[Tensor], slots: Sequence[int]) -> Tensor:
-        for slot in slots:
-            self.memory.fill(slot)
         self._prefill.read(prompts, slots)
         lengths = [len(prompt) for prompt in prompts]
         index, starts = self._to_device(torch.tensor([[*slots], lengths]))

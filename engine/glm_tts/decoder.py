@@ -30,6 +30,9 @@ class Decode(Protocol):
     def step(self, slots: Sequence[int], count: int) -> Tensor:
         """Draw more: [count, B] int64."""
 
+    def reserve(self, slot: int) -> None:
+        """See that a slot has memory. Raises torch.OutOfMemoryError."""
+
     def record(self, room: GraphRoom) -> None:
         """See `Decoder`."""
 
@@ -83,13 +86,21 @@ class Decoder:
         self._states = SlotStates.reserve(slots + 1, torch.device(device))
         self._decode = _decode(llm, self._states, context_tokens)
         self._room = context_tokens
+        self._slots = slots
+        # The slot that was freed last is the next to be taken: it has its memory.
         self._free = [*reversed(range(slots))]
+        self._lost = 0
         self._prompts: dict[int, Tensor] = {}
 
     @property
     def free_slots(self) -> int:
         """Jobs that could be admitted now."""
         return len(self._free)
+
+    @property
+    def has_jobs(self) -> bool:
+        """Some slot is taken."""
+        return len(self._free) + self._lost < self._slots
 
     @torch.inference_mode()
     def admit(self, prompt_ids: Sequence[int], params: DecodeParams) -> int:
@@ -102,6 +113,8 @@ class Decoder:
             The slot, to be released in the end.
         Raises:
             InvalidRequest: the job does not fit into a slot, or draws from too many tokens.
+            torch.OutOfMemoryError: there is no memory for as many slots; the one that would have
+                been taken is no more.
         """
         assert self._free
         assert prompt_ids
@@ -115,6 +128,11 @@ class Decoder:
         if not 1 <= params.top_k <= K_MAX:
             raise InvalidRequest(f"top_k must be within 1 and {K_MAX}", "top_k")
         slot = self._free.pop()
+        try:
+            self._decode.reserve(slot)
+        except torch.OutOfMemoryError:
+            self._lost += 1
+            raise
         self._prompts[slot] = torch.tensor(prompt_ids)
         self._remember(slot, params)
         return slot

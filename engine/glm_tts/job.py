@@ -104,7 +104,7 @@ class GlmTtsJob(Job):
         self.is_silent = True
         self.is_finished = False
         self._seed = seed
-        self._begun = 0
+        self._pieces = len(texts)
         self._text_ids = sum(map(len, texts))
 
     @property
@@ -121,6 +121,4 @@ class GlmTtsJob(Job):
 
     def next_seed(self) -> int:
         """Of the next piece: pieces share no noise. Below 2**63."""
-        seed = self._seed + (self._begun << 32)
-        self._begun += 1
-        return seed
+        return self._seed + (self._pieces - len(self.texts) << 32)

@@ -172,7 +172,7 @@ def _flow(options: GlmTtsOptions, checkpoint: Checkpoint, device: torch.device) 
         raise LoadFailed(f"flow_precision {precision} needs a GPU")
     from engine.glm_tts.cuda_flow import CudaFlow
 
-    return CudaFlow(dims, weights, precision)
+    return CudaFlow(dims, weights, precision, options.flow_leaves_free)
 
 
 def _vocoder(options: GlmTtsOptions, checkpoint: Checkpoint, device: torch.device) -> Hift | Vocos:

@@ -168,9 +168,8 @@ class GlmTts:
     def _step(self, stage: str, jobs: Sequence[GlmTtsJob]) -> None:
         match stage:
             case "admit":
-                for job in jobs:
-                    self._begin_piece(job)
-                self._prefill(jobs)
+                if admitted := [job for job in jobs if self._admit(job)]:
+                    self._prefill(admitted)
             case "prefill":
                 self._prefill(jobs)
             case "decode":
@@ -207,9 +206,19 @@ class GlmTts:
         finished.is_finished = True
         self._free(finished)
 
+    def _admit(self, job: GlmTtsJob) -> bool:
+        """Begin with a job, or leave it where it waits until another has given its memory back."""
+        try:
+            self._begin_piece(job)
+        except torch.OutOfMemoryError:
+            if not self.model.decoder.has_jobs:
+                raise
+            return False
+        return True
+
     def _begin_piece(self, job: GlmTtsJob) -> None:
         """Set up the job's next piece in a slot of the decoder."""
-        model, text_ids = self.model, job.texts.pop(0)
+        model, text_ids = self.model, job.texts[0]
         prompt_ids = self._prompt_ids(job, text_ids)
         if self._room(prompt_ids) < self._least(text_ids):
             job.history.forget()
@@ -230,6 +239,7 @@ class GlmTts:
             sound = model.vocoder.begin(seed)
         job.piece = Piece(text_ids, params, mel, sound, SilenceRun(model.rates.sample_rate))
         job.slot = model.decoder.admit(prompt_ids, params)
+        job.texts.pop(0)
         job.stage = "prefill"
 
     def _prompt_ids(self, job: GlmTtsJob, text_ids: Sequence[int]) -> list[int]:

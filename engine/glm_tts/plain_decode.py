@@ -44,6 +44,9 @@ class PlainDecode:
             self.draw(self._llm.decode(last, index, self.cache), index)
         return self._states.newest(index, count)
 
+    def reserve(self, slot: int) -> None:
+        """All have."""
+
     def record(self, room: GraphRoom) -> None:
         """There is nothing to record."""
 

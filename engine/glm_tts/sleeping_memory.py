@@ -32,7 +32,7 @@ _READ_AND_WRITE = 3
 _Allocate = ctypes.CFUNCTYPE(c_void_p, c_ssize_t, c_int, c_void_p)
 _Free = ctypes.CFUNCTYPE(None, c_void_p, c_ssize_t, c_int, c_void_p)
 _called_by_torch: list[object] = []
-"""What torch may call until the process ends; a pool's memory can outlive its object."""
+"""What torch may call until the process ends."""
 
 
 class _Location(ctypes.Structure):
@@ -58,7 +58,7 @@ class _Access(ctypes.Structure):
 
 
 class SleepingMemory:
-    """A pool of torch's memory on one device. One thread.
+    """A pool of torch's memory on one device, until the process ends. One thread.
 
     Args:
         device: A CUDA device.
@@ -77,6 +77,8 @@ class SleepingMemory:
         self._backing: dict[int, int] = {}
         self._host: Tensor | None = None
         self._pool = torch.cuda.MemPool(self._allocator())
+        # Never destroyed: at the process's end it would free through an interpreter that is gone.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._pool))
 
     def use(self) -> AbstractContextManager[None]:
         """What this thread allocates meanwhile comes from here; not for recording a graph."""

@@ -30,12 +30,15 @@ from engine.config import GlmTtsOptions
 from engine.errors import LoadFailed
 from engine.glm_tts.decoder import DecodeParams
 from engine.glm_tts.flow import FRAMES_PER_TOKEN, FlowInput
+from engine.glm_tts.lanes import Lane
 from engine.glm_tts.model import Model, load_model
 from engine.glm_tts.model_memory import ModelMemory
 
 _BATCHES = (1, 32, 64)
 _CONTEXTS = (300, 600)
 _BURST = 16
+_MOST_RUNS = 30
+"""More would draw more tokens than the shortest context has room for on both its sides."""
 _PREFILLS = (1, 8)
 """Batches; no larger one is read at once."""
 _PREFILL_TOKENS = 200
@@ -168,20 +171,28 @@ class Timer:
 
 
 def timings(model: Model, runs: int) -> Timings:
-    """All figures of a model that is recorded and has no jobs."""
-    timer, device = Timer(model, runs), model.device
-    return Timings(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        model=model.description,
-        llm_step_ms={
+    """Record a model that was just loaded, in lanes as a worker does, and time it."""
+    device, memory = model.device, ModelMemory(model.device)
+    speech, render = Lane(device, is_urgent=True), Lane(device)
+    memory.adopt(model, visitor=model.prompts)
+    model.record([_CLIP_FRAMES], memory, speech, render)
+    timer = Timer(model, runs)
+    with speech.use():
+        steps = {
             str(context): {str(batch): timer.llm_step_ms(batch, context) for batch in _BATCHES}
             for context in _CONTEXTS
-        },
-        prefill_ms={str(batch): timer.prefill_ms(batch) for batch in _PREFILLS},
-        flow_ms={str(frames): timer.flow_ms([frames]) for frames in _WINDOWS}
-        | {"mix": timer.flow_ms(_MIX)},
-        vocoder_ms_10s=timer.vocoder_ms(_CLIP_FRAMES),
-    )
+        }
+        prefills = {str(batch): timer.prefill_ms(batch) for batch in _PREFILLS}
+    with render.use():
+        solves = {str(frames): timer.flow_ms([frames]) for frames in _WINDOWS}
+        return Timings(
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            model=model.description,
+            llm_step_ms=steps,
+            prefill_ms=prefills,
+            flow_ms={**solves, "mix": timer.flow_ms(_MIX)},
+            vocoder_ms_10s=timer.vocoder_ms(_CLIP_FRAMES),
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -192,8 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", metavar="FOLDER", help="of a checkpoint")
     parser.add_argument("--runs", type=int, default=7, help="of which a figure is the median")
     chosen = parser.parse_args(arguments)
-    if chosen.runs < 1:
-        parser.error("--runs must be 1 or more")
+    if not 1 <= chosen.runs <= _MOST_RUNS:
+        parser.error(f"--runs must be within 1 and {_MOST_RUNS}")
     options = GlmTtsOptions(
         model=chosen.model,
         random_weights=0 if chosen.model is None else None,
@@ -205,9 +216,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LoadFailed as exc:
         sys.stderr.write(f"{exc}\n")
         return 1
-    memory = ModelMemory(model.device)
-    memory.adopt(model, visitor=model.prompts)
-    model.record([_CLIP_FRAMES], memory)
     found = timings(model, chosen.runs)
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     return 0

@@ -114,16 +114,15 @@ class Outlet:
         self._write(self.pulse.beat)
 
     def keep_beating(self, every_s: float) -> None:
-        """Say it again and again, until the server is gone. A thread of its own."""
+        """Say it again and again; ends the process once the server is gone. A thread of its own."""
         pause = threading.Event()
-        while True:
-            try:
+        try:
+            while True:
                 self.beat()
-            except OSError as exc:
-                # The reader's thread sees it too, and ends the process.
-                logger.debug("event=server_lost reason=%s", exc)
-                return
-            pause.wait(every_s)
+                pause.wait(every_s)
+        except ConnectionError as exc:
+            logger.warning("event=server_lost reason=%s", exc)
+        os._exit(0)
 
     def _write(self, event: Event) -> None:
         frame = encode_frame(event)
@@ -164,18 +163,14 @@ def run(config: WorkerConfig, sock: socket.socket, max_load: float, beat_s: floa
         engine = registry.create(config)
         info = engine.load(config.device)
     except EngineError as exc:
-        send(Broken(to_wire(exc)))
+        send(Broken(to_wire(LoadFailed(str(exc)))))
         return
     except Exception as exc:
         logger.exception("event=load_failed engine=%s", config.engine)
         send(Broken(to_wire(LoadFailed(f"{config.engine} could not load: {exc!r}"))))
         return
-    loop: Loop
     if info.task == "speech":
-        features = FeatureStore.of_worker(config, info) if info.clones_voices else None
-        speaker = cast("Synthesizer", engine)
-        capacity = Capacity(max_load) if max_load and info.refuses_overload else None
-        loop = SpeechLoop(speaker, info.sample_rate, send, features, capacity, pulse)
+        loop = _speech_loop(config, cast("Synthesizer", engine), info, outlet, max_load)
     else:
         loop = ListenLoop(Listener(cast("Transcriber", engine), pulse), send)
     inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
@@ -198,6 +193,14 @@ def run(config: WorkerConfig, sock: socket.socket, max_load: float, beat_s: floa
     except EngineBroken as exc:
         logger.error("event=engine_broken engine=%s reason=%s", config.engine, exc)  # noqa: TRY400
         send(Broken(to_wire(exc)))
+
+
+def _speech_loop(
+    config: WorkerConfig, engine: Synthesizer, info: EngineInfo, outlet: Outlet, max_load: float
+) -> Loop:
+    features = FeatureStore.of_worker(config, info) if info.clones_voices else None
+    capacity = Capacity(max_load) if max_load and info.refuses_overload else None
+    return SpeechLoop(engine, info.sample_rate, outlet.send, features, capacity, pulse=outlet.pulse)
 
 
 class Loop(Protocol):

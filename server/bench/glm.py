@@ -3,91 +3,106 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
-from collections.abc import Callable, Iterable
-from typing import Literal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
 
-from msgspec import Struct
+import msgspec
 
+from server.bench.crowd import Crowd, crowd
 from server.bench.host import Host, description, memory, own_server
 from server.bench.measure import (
-    Crowd,
+    BenchError,
     Fields,
     Figures,
     Stream,
-    call,
-    crowd,
     milliseconds,
     percentile,
     speak,
 )
+from server.bench.plan import READY_S, TEXT, Plan, settings_of, timing_arguments
+from server.bench.residency import device_memory, sleep_and_wake
 
-TEXT = "The harbour was quiet tonight, and one lamp still burned over the old door by the sea wall."
-"""One piece of speech. With random weights a byte of it is a token."""
-_TOKENS_PER_S = 25
 _WARM_UP_CALLS = 3
-_READY_S = 600.0
+_MESSAGE_CHARS = 500
 
 
-class Plan(Struct, frozen=True, kw_only=True):
-    """What to measure, and on what."""
+def run(plan: Plan) -> Iterator[Figures]:
+    """Time the parts, then start servers and measure them.
 
-    engine: str = "glm-tts"
-    model: str | None = None
-    """Folder of a checkpoint."""
-    weights: Literal["random", "published"] = "random"
-    """If there is no folder: made up, which gives noise at a real model's pace, or those that
-    `rhapsode models pull` has fetched."""
-    size: Literal["true", "tiny"] = "true"
-    devices: tuple[str, ...] = ("auto",)
-    voice: str = "alloy"
-    streams: tuple[int, ...] = (1, 4, 8, 16, 32, 64)
-    calls: int = 20
-    """One after the other."""
-    clip_s: float = 10.0
-    """Of a short clip with random weights; a checkpoint decides for itself."""
-    long_clips: int = 6
-    """Short clips' texts in the long one; 0: leave it out."""
-    warm_up_s: float = 5.0
-    measured_s: float = 20.0
-    """For each number of streams."""
-
-
-def run(plan: Plan) -> Figures:
-    """Start a server and measure it.
-
+    Yields:
+        More figures, as they are found.
     Raises:
-        BenchError: it did not start, or broke off.
+        BenchError: the plan cannot be followed, a server did not start, or one broke off.
     """
-    with own_server(_settings(plan), _READY_S) as host:
-        return measure(plan, host)
+    plan.check()
+    yield {"plan": msgspec.to_builtins(plan)}
+    if plan.timing and ":" not in plan.engine:
+        yield {"timing": _timing(plan)}
+    with own_server(settings_of(plan), READY_S) as host:
+        yield from measure(plan, host)
+    scaling: list[Figures] = []
+    for count in plan.scaling:
+        scaling.append(_scaled(plan.on_devices(count)))
+        yield {"scaling": scaling}
 
 
-def measure(plan: Plan, host: Host) -> Figures:
+def measure(plan: Plan, host: Host) -> Iterator[Figures]:
     """All figures of a server that is ready."""
-    fields = {"model": plan.engine, "voice": plan.voice, "input": TEXT}
-    figures: Figures = {
+    fields = _fields(plan)
+    yield {
         "engine": description(host.address, plan.engine),
         "start_to_ready_s": round(host.start_to_ready_s, 2),
         "memory_loaded": memory(host.pid),
     }
     first = asyncio.run(speak(host.address, fields))
-    figures["first_call_ttfa_ms"] = round(1000 * first.ttfa_s, 1)
+    yield {"first_call_ttfa_ms": round(1000 * first.ttfa_s, 1)}
     short = _one_at_a_time(host, fields, plan.calls)
-    figures["one"] = _alone(short)
-    figures["memory_one"] = memory(host.pid)
+    yield {
+        "one": _alone(short),
+        "memory_one": memory(host.pid) | {"engine": device_memory(host.address, plan.engine)},
+    }
     if plan.long_clips:
         text = " ".join([TEXT] * plan.long_clips)
         long = _one_at_a_time(host, {**fields, "input": text}, max(1, plan.calls // 5))
-        figures["one_long"] = _alone(long)
-        figures["long_to_short"] = _ratio(long, short)
-    figures["streams"] = [_steady(plan, host, fields, count) for count in plan.streams]
-    figures["memory_after"] = memory(host.pid)
-    figures["wake"] = {
-        f"{state}_s": _wake(plan, host, fields, action)
-        for state, action in (("offloaded", "offload"), ("stopped", "stop"))
-    }
+        yield {"one_long": _alone(long), "long_to_short": _ratio(long, short)}
+    for name, plays in (("streams", False), ("players", True))[: 1 + plan.players]:
+        rows: list[Figures] = []
+        for count in plan.streams:
+            rows.append(_steady(plan, host, count, plays=plays))
+            yield {name: rows}
+    yield {"memory_after": memory(host.pid)}
+    for action in ("offload", "stop"):
+        yield {action: sleep_and_wake(host.address, plan.engine, action, fields)}
+
+
+def _timing(plan: Plan) -> Figures:
+    """In a process of its own: no model is loaded into ours, and nothing of it stays."""
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.glm_tts.timing", *timing_arguments(plan)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise BenchError(f"parts cannot be timed: {done.stderr.strip()[-_MESSAGE_CHARS:]}")
+    figures: Figures = json.loads(done.stdout)
     return figures
+
+
+def _scaled(plan: Plan) -> Figures:
+    """Of a server of its own, on all devices of the plan."""
+    count = len(plan.devices)
+    with own_server(settings_of(plan), READY_S) as host:
+        return {
+            "devices": count,
+            "on": list(plan.devices),
+            **_steady(plan, host, count * plan.per_device, plays=False),
+        }
+
+
+def _fields(plan: Plan) -> Fields:
+    return {"model": plan.engine, "voice": plan.voice, "input": TEXT}
 
 
 def _one_at_a_time(host: Host, fields: Fields, calls: int) -> list[Stream]:
@@ -125,9 +140,10 @@ def _ratio(long: list[Stream], short: list[Stream]) -> Figures:
     return {"audio": times(lambda each: each.audio_s), "wall": times(lambda each: each.wall_s)}
 
 
-def _steady(plan: Plan, host: Host, fields: Fields, clients: int) -> Figures:
-    heard = asyncio.run(crowd(host.address, fields, clients, plan.warm_up_s, plan.measured_s))
-    return {"clients": clients, **_crowd_figures(heard), **memory(host.pid)}
+def _steady(plan: Plan, host: Host, clients: int, *, plays: bool) -> Figures:
+    load = plan.load(clients, plays=plays)
+    heard = asyncio.run(crowd(host.address, _fields(plan), load))
+    return {**msgspec.to_builtins(load), **_crowd_figures(heard), **memory(host.pid)}
 
 
 def _crowd_figures(heard: Crowd) -> Figures:
@@ -147,40 +163,3 @@ def _crowd_figures(heard: Crowd) -> Figures:
 def _share(facts: Iterable[bool]) -> float | None:
     counted = list(facts)
     return round(sum(counted) / len(counted), 4) if counted else None
-
-
-def _wake(plan: Plan, host: Host, fields: Fields, action: str) -> float | None:
-    """TTFA of an engine that sleeps, s; None where it cannot be sent to sleep."""
-    status, _ = call(host.address, "POST", f"/v1/engines/{plan.engine}/{action}")
-    if status != 200:
-        return None
-    return round(asyncio.run(speak(host.address, fields)).ttfa_s, 3)
-
-
-def _settings(plan: Plan) -> dict[str, object]:
-    """That engine alone, and clips of as many seconds as are asked for."""
-    others = {name: {"enabled": False} for name in ("espeak-ng", "whisper", "pocketsphinx")}
-    engine: dict[str, object] = {"devices": list(plan.devices), "options": _options(plan)}
-    if ":" in plan.engine:
-        others["glm-tts"] = {"enabled": False}
-    return {
-        "speech_engines": [plan.engine],
-        "pool": {"wait_s": _READY_S},
-        "engines": {**others, plan.engine: engine},
-    }
-
-
-def _options(plan: Plan) -> dict[str, object]:
-    if ":" in plan.engine:
-        return {}
-    if plan.model is not None:
-        return {"model": plan.model}
-    if plan.weights == "published":
-        return {}
-    ratio = plan.clip_s * _TOKENS_PER_S / len(TEXT)
-    return {
-        "random_weights": 0,
-        "size": plan.size,
-        "min_tokens_per_text_token": ratio,
-        "max_tokens_per_text_token": ratio + 0.001,
-    }

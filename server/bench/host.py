@@ -83,22 +83,45 @@ def description(address: Address, model: str) -> str:
     return str(json.loads(body)["description"])
 
 
+def free_bytes() -> dict[str, int]:
+    """Of each device, as its driver tells it, whatever takes the rest; to the MiB."""
+    return {
+        name: int(line.removesuffix(" MiB")) << 20 for name, line in devices("memory.free").items()
+    }
+
+
 def memory(pid: int) -> Figures:
     """Of the server with its workers, and of the devices as their driver tells it, MiB."""
-    return {"host_mib": round(sum(map(_resident_mib, _family(pid)))), **_devices("memory.used")}
+    return {"host_mib": round(sum(map(_resident_mib, _family(pid)))), **devices("memory.used")}
 
 
-def facts() -> Figures:
-    """What a figure has to be read with."""
+def devices(query: str) -> dict[str, str]:
+    """What the NVIDIA driver says of each device; of none where there is no such driver."""
+    if (command := shutil.which("nvidia-smi")) is None:
+        return {}
+    done = subprocess.run(
+        [command, f"--query-gpu={query}", "--format=csv,noheader"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return {f"device_{index}": line for index, line in enumerate(done.stdout.splitlines())}
+
+
+def facts(commit: str | None) -> Figures:
+    """What a figure has to be read with.
+
+    Args:
+        commit: Of this code; None: what git says of it, if it can be asked.
+    """
     return {
         "command": " ".join(["rhapsode", *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "rhapsode": VERSION,
+        "commit": commit or _commit(),
         "cores": len(os.sched_getaffinity(0)),
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "devices": _devices("name,driver_version,memory.total"),
+        "devices": devices("name,driver_version,memory.total"),
         "load_before": round(os.getloadavg()[0], 2),
     }
 
@@ -130,15 +153,14 @@ def _resident_mib(pid: int) -> float:
     return sum(int(row.split()[1]) for row in rows if row.startswith("VmRSS:")) / 1024
 
 
-def _devices(query: str) -> Figures:
-    """Nothing where there is no NVIDIA driver."""
-    if (command := shutil.which("nvidia-smi")) is None:
-        return {}
-    done = subprocess.run(
-        [command, f"--query-gpu={query}", "--format=csv,noheader"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return {f"device_{index}": line for index, line in enumerate(done.stdout.splitlines())}
+def _commit() -> str | None:
+    """Of the working tree that this file is in, with "-dirty" behind it if it was changed since."""
+    git, root = shutil.which("git"), Path(__file__).parents[2]
+    if git is None or not (root / ".git").exists():
+        return None
+    command = [git, "describe", "--always", "--dirty", "--exclude=*"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _version(package: str) -> str | None:

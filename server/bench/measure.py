@@ -1,4 +1,4 @@
-"""Clients with clocks: one stream after the other, or a crowd that never stops asking."""
+"""A client with a clock, and what is made of its times."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from msgspec import Struct
 PCM_BYTES_PER_S = 48_000
 """Of response_format pcm: 16 bits at 24 kHz."""
 _TIMEOUT_S = 600.0
-_REFUSED_PAUSE_S = 0.2
 _MESSAGE_BYTES = 500
 _REFUSALS = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
@@ -70,27 +69,10 @@ class Stream:
             played_until_s += late_s + size / PCM_BYTES_PER_S
         return silence_s
 
-
-class Crowd(Struct, frozen=True):
-    """What a crowd of clients heard in a stretch of time."""
-
-    streams: list[Stream]
-    """Those that were heard in it, whole or not."""
-    began_s: float
-    ended_s: float
-    refused: int
-    unheard: int
-    """Clients that waited for their first audio at the end: their TTFA is not among the others."""
-
     @property
-    def audio_s_per_s(self) -> float:
-        inside = sum(
-            size
-            for stream in self.streams
-            for arrived_s, size in stream.arrivals
-            if self.began_s <= arrived_s < self.ended_s
-        )
-        return inside / PCM_BYTES_PER_S / (self.ended_s - self.began_s)
+    def played_until_s(self) -> float:
+        """When such a player has played all that has come."""
+        return self.arrivals[0][0] + self.underrun_s + self.audio_s
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -125,50 +107,19 @@ async def speak(address: Address, fields: Fields) -> Stream:
         BenchError: it was refused, or broke off.
     """
     stream = Stream(time.perf_counter())
-    if not await _hear(address, fields, stream):
+    if not await hear(address, fields, stream):
         raise BenchError("the server is full with one stream")
     return stream
 
 
-async def crowd(
-    address: Address, fields: Fields, clients: int, warm_up_s: float, measured_s: float
-) -> Crowd:
-    """So many clients, each of which asks again as soon as its clip has ended.
+async def hear(address: Address, fields: Fields, stream: Stream) -> bool:
+    """Ask for one clip as PCM; its pieces go to the stream as they come.
 
+    Returns:
+        Whether the server took it; if not, it is full.
     Raises:
-        BenchError: a stream broke off.
+        BenchError: it refused for another reason, or broke off.
     """
-    streams: list[Stream] = []
-    refused_at: list[float] = []
-
-    async def client() -> None:
-        while True:
-            stream = Stream(time.perf_counter())
-            streams.append(stream)
-            if not await _hear(address, fields, stream):
-                refused_at.append(time.perf_counter())
-                await asyncio.sleep(_REFUSED_PAUSE_S)
-
-    began_s = time.perf_counter() + warm_up_s
-    tasks = [asyncio.create_task(client()) for _ in range(clients)]
-    try:
-        done, _ = await asyncio.wait(
-            tasks, timeout=warm_up_s + measured_s, return_when=asyncio.FIRST_EXCEPTION
-        )
-        ended_s = time.perf_counter()
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    heard = [each for each in streams if each.arrivals and each.arrivals[-1][0] >= began_s]
-    unheard = sum(not stream.arrivals for stream in streams) - len(refused_at)
-    return Crowd(heard, began_s, ended_s, sum(at >= began_s for at in refused_at), unheard)
-
-
-async def _hear(address: Address, fields: Fields, stream: Stream) -> bool:
-    """Whether the server took it; if so, all pieces go to the stream as they come."""
     reader, writer = await asyncio.open_connection(address.host, address.port)
     try:
         writer.write(_request(address, fields))

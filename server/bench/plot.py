@@ -1,89 +1,132 @@
-"""Throughput and time to first audio over the number of streams, as an SVG."""
+"""What `bench glm` found over the number of streams, as a picture. Needs matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
-from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
-_WIDTH, _HEIGHT, _MARGIN = 420, 260, 48
-_TICKS = 4
-_COLOURS = ("#1f6feb", "#d1543f", "#2e8b57")
+from server.bench.measure import BenchError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INCHES = (8.0, 4.0)
+_DOTS_AN_INCH = 200
+"""Shown 800 px wide, an inch is 100 px, and the letters are 13 px high."""
+_STYLE = {
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_BLUE, _RED, _GREY = "#1f6feb", "#d1543f", "#888888"
 
 
-class Line(Struct, frozen=True):
-    """One curve of a chart."""
-
-    name: str
-    values: tuple[float | None, ...]
-    """One for each place on the axis; None leaves a gap."""
+class _Ttfa(Struct, frozen=True):
+    p50_ms: float | None = None
+    p95_ms: float | None = None
 
 
-class Chart(Struct, frozen=True):
-    """Curves over the same places, which stand equally far apart."""
-
-    title: str
-    places: tuple[str, ...]
-    lines: tuple[Line, ...]
+class _Row(Struct, frozen=True):
+    clients: int
+    audio_s_per_s: float
+    ttfa: _Ttfa
 
 
-def svg(charts: Sequence[Chart]) -> str:
-    """The charts side by side, as a file's text."""
-    width = _WIDTH * len(charts)
-    drawn = "".join(
-        f'<g transform="translate({_WIDTH * index} 0)">{_chart(chart)}</g>\n'
-        for index, chart in enumerate(charts)
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" '
-        f'font-family="sans-serif" font-size="11">\n'
-        f'<rect width="{width}" height="{_HEIGHT}" fill="white"/>\n{drawn}</svg>\n'
-    )
+class _Figures(Struct, frozen=True):
+    engine: str = ""
+    streams: tuple[_Row, ...] = ()
+    players: tuple[_Row, ...] = ()
 
 
-def _chart(chart: Chart) -> str:
-    top = max((value for line in chart.lines for value in line.values if value), default=1.0)
-    parts = [_text(_WIDTH / 2, 16, chart.title, "middle", "#222")]
-    for tick in range(_TICKS + 1):
-        value = top * tick / _TICKS
-        y = _y(value, top)
-        right = _WIDTH - _MARGIN / 2
-        parts.append(f'<path d="M{_MARGIN} {y:.1f}H{right}" stroke="#ddd" fill="none"/>')
-        parts.append(_text(_MARGIN - 6, y + 4, f"{value:.3g}", "end", "#555"))
-    for index, place in enumerate(chart.places):
-        x = _x(index, len(chart.places))
-        parts.append(_text(x, _HEIGHT - _MARGIN + 18, place, "middle", "#555"))
-    for index, line in enumerate(chart.lines):
-        colour = _COLOURS[index % len(_COLOURS)]
-        parts += _curve(line, top, colour)
-        parts.append(_text(_MARGIN + 100 * index, _HEIGHT - 10, line.name, "start", colour))
-    return "".join(parts)
+class _Report(Struct, frozen=True):
+    figures: _Figures
+    rhapsode: str
+    cores: int
+    commit: str | None = None
+    devices: dict[str, str] = {}
+
+    @property
+    def title(self) -> str:
+        """Hardware and commit."""
+        names = sorted({line.partition(",")[0] for line in self.devices.values()})
+        hardware = ", ".join(names) if names else f"{self.cores} CPU cores"
+        return f"{hardware} · rhapsode {self.rhapsode} · commit {self.commit or 'unknown'}"
 
 
-def _curve(line: Line, top: float, colour: str) -> list[str]:
-    points = [
-        None if value is None else (_x(index, len(line.values)), _y(value, top))
-        for index, value in enumerate(line.values)
-    ]
-    parts = [
-        f'<path d="M{a[0]:.1f} {a[1]:.1f}L{b[0]:.1f} {b[1]:.1f}" stroke="{colour}" fill="none"/>'
-        for a, b in pairwise(points)
-        if a and b
-    ]
-    dots = [point for point in points if point]
-    return parts + [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in dots]
+def draw(file: Path) -> Path | None:
+    """Draw a report of `bench glm` into a PNG beside it.
+
+    Returns:
+        Where it is; None: no number of streams was measured.
+    Raises:
+        BenchError: the file is no such report, or there is no matplotlib.
+    """
+    try:
+        report = msgspec.json.decode(file.read_bytes(), type=_Report)
+    except msgspec.DecodeError as exc:
+        raise BenchError(f"{file} is no report of `rhapsode bench glm`: {exc}") from exc
+    if not report.figures.streams:
+        return None
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.style import context
+    except ImportError as exc:
+        raise BenchError(
+            "a plot needs matplotlib: `pip install 'rhapsode[bench]'`, then `rhapsode bench plot "
+            f"{file}`"
+        ) from exc
+    with context(_STYLE):
+        figure = Figure(figsize=_INCHES, dpi=_DOTS_AN_INCH, layout="constrained")
+        waits, audio = figure.subplots(1, 2)
+        _draw_waits(waits, report.figures)
+        _draw_audio(audio, report.figures)
+        figure.suptitle(f"{report.title}\n{report.figures.engine}", fontsize=9.5)
+        out = file.with_suffix(".png")
+        figure.savefig(out)
+    return out
 
 
-def _x(index: int, count: int) -> float:
-    return _MARGIN + (index + 0.5) * (_WIDTH - 1.5 * _MARGIN) / count
+def _draw_waits(axes: Axes, figures: _Figures) -> None:
+    axes.set_title("time to first audio, ms")
+    for rows, style, kind in _kinds(figures):
+        for percent, colour in ((50, _BLUE), (95, _RED)):
+            waits = [getattr(row.ttfa, f"p{percent}_ms") for row in rows]
+            heard = [(row.clients, ms) for row, ms in zip(rows, waits, strict=True) if ms]
+            axes.plot(
+                [clients for clients, _ in heard], [ms for _, ms in heard],
+                style, color=colour, label=f"p{percent}{kind}",
+            )  # fmt: skip
+    _finish(axes, figures)
 
 
-def _y(value: float, top: float) -> float:
-    return _HEIGHT - _MARGIN - value / top * (_HEIGHT - 2 * _MARGIN)
+def _draw_audio(axes: Axes, figures: _Figures) -> None:
+    axes.set_title("audio made in a second, s")
+    for rows, style, kind in _kinds(figures):
+        clients = [row.clients for row in rows]
+        axes.plot(
+            clients, [row.audio_s_per_s for row in rows], style, color=_BLUE, label=f"made{kind}"
+        )
+    counts = sorted(row.clients for row in figures.streams)
+    axes.plot(counts, counts, ":", color=_GREY, label="played: 1 s a stream")
+    _finish(axes, figures)
 
 
-def _text(x: float, y: float, text: str, anchor: str, colour: str) -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}"'
-    return f'<text {place} text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+def _kinds(figures: _Figures) -> list[tuple[tuple[_Row, ...], str, str]]:
+    """Rows, how their lines look, and what to add to their names."""
+    kinds = ((figures.streams, "o-", ""), (figures.players, "o--", ", players"))
+    return [kind for kind in kinds if kind[0]]
+
+
+def _finish(axes: Axes, figures: _Figures) -> None:
+    counts = sorted({row.clients for row in figures.streams})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.minorticks_off()
+    axes.set_xlabel("streams at once")
+    axes.set_ylim(bottom=0)
+    axes.grid(visible=True, color="#e5e5e5")
+    axes.legend(frameon=False)

@@ -121,7 +121,9 @@ class TextDelta(Struct, frozen=True, kw_only=True, tag_field="type", tag="transc
     logprobs: tuple[LogProb, ...] | UnsetType = UNSET
 
 
-class TextSegment(Struct, frozen=True, kw_only=True, tag_field="type", tag="transcript.text.segment"):
+class TextSegment(
+    Struct, frozen=True, kw_only=True, tag_field="type", tag="transcript.text.segment"
+):
     """When the next delta was heard; OpenAI's event of diarized_json, without its speaker."""
 
     id: str

@@ -216,6 +216,38 @@ def test_more_jobs_than_slots_wait_their_turn(tiny: GlmTts) -> None:
     assert tiny.max_batch("admit") == 3
 
 
+def test_jobs_wait_for_memory_that_there_is_none_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    glm = engine()
+    alone = spoken(glm, request(SHORT, seed=1))
+
+    def reserve(slot: int) -> None:
+        if slot > 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(glm.model.decoder._decode, "reserve", reserve)
+    speaker = Speaker(glm)
+    for job_id in range(4):
+        speaker.start(job_id, request(SHORT, seed=job_id))
+    while speaker.step():
+        pass
+    assert np.array_equal(speaker.speech(1), alone)
+    assert all(len(speaker.speech(job_id)) for job_id in range(4))
+    assert max(size for stage, size in speaker.stages if stage == "decode") == 1
+
+
+def test_without_memory_for_one_job_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    glm = engine()
+
+    def reserve(slot: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(glm.model.decoder._decode, "reserve", reserve)
+    speaker = Speaker(glm)
+    speaker.start(1, request(SHORT))
+    with pytest.raises(torch.OutOfMemoryError):
+        speaker.step()
+
+
 def test_a_cancelled_job_gives_its_slot_back(tiny: GlmTts) -> None:
     before = tiny.max_batch("admit")
     speaker = Speaker(tiny)

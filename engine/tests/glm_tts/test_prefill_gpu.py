@@ -60,6 +60,8 @@ def prompt(length: int) -> Tensor:
 @torch.inference_mode()
 def read(decode: CudaDecode, lengths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
     """Of each prompt: the scores after it [V], and what is kept of it."""
+    for slot in range(len(lengths)):
+        decode.reserve(slot)
     decode.prefill([prompt(length) for length in lengths], range(len(lengths)))
     return [
         (

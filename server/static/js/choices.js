@@ -9,8 +9,11 @@ import { say, showError } from "./toast.js";
 
 const THEME_ICONS = { system: "system", light: "sun", dark: "moon" };
 let keyDialog = null;
+let keyTaken = () => {};
 
-export function mountChoices(place) {
+/** onKey: called when the server has taken a key that was given. */
+export function mountChoices(place, onKey) {
+  keyTaken = onKey;
   place.append(languageChoice(), themeChoice(), keyButton());
   onDenied(() => openKeyDialog({ isDenied: true }));
 }
@@ -113,6 +116,7 @@ async function save(event, input) {
   try {
     await json("/v1/engines");
     say(t("shell.key.saved"));
+    keyTaken();
   } catch (error) {
     if (error.status !== 401) showError(error);
   }

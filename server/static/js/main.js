@@ -45,6 +45,6 @@ document.getElementById("skip").addEventListener("click", (event) => {
   document.getElementById("main").focus();
 });
 await setLanguage(preferredLanguage());
-mountChoices(document.getElementById("choices"));
+mountChoices(document.getElementById("choices"), show); // What a page could not ask for without.
 window.addEventListener("hashchange", show);
 await show();

@@ -78,9 +78,9 @@ function figures(report) {
   return {
     kept: report.duration_s.toFixed(1),
     given: report.given_duration_s.toFixed(1),
-    level: report.level_dbfs.toFixed(0),
-    peak: report.peak_dbfs.toFixed(0),
-    gain: (report.gain_db >= 0 ? "+" : "") + report.gain_db.toFixed(0),
+    level: whole(report.level_dbfs),
+    peak: whole(report.peak_dbfs),
+    gain: (report.gain_db >= -0.5 ? "+" : "") + whole(report.gain_db),
     clipped: percent(report.clipped_share, 2),
     snr: report.snr_db.toFixed(0),
     pauses: percent(report.silence_share, 0),
@@ -88,6 +88,11 @@ function figures(report) {
     span: span?.toFixed(0) ?? t("voices.unknown"),
     pace: pace?.toFixed(1),
   };
+}
+
+/** Without the sign that -0.3 leaves on its zero. */
+function whole(value) {
+  return Math.round(value) || 0;
 }
 
 function percent(share, digits) {
