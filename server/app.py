@@ -18,11 +18,14 @@ from engine.types import Task
 from server.auth import key_guard
 from server.catalog import Catalog, Engines
 from server.context import stamp_headers
+from server.deadlines import deadlines
 from server.enrollment import Enroller
 from server.errors import handle_error
+from server.keys import read_keyring
 from server.library import VoiceLibrary
 from server.mcp.endpoint import McpEndpoint
 from server.mcp.tools import Tools
+from server.quotas import Quotas
 from server.recents import Ledger
 from server.routes.article import article_router
 from server.routes.catalog import get_model, list_audio_models, list_models
@@ -41,7 +44,7 @@ from server.routes.engines import (
     offload_engine,
     stop_engine,
 )
-from server.routes.health import get_health, get_ready
+from server.routes.health import Drain, get_health, get_ready
 from server.routes.page import get_about, get_root, get_static
 from server.routes.requests import list_requests
 from server.routes.speech import create_speech
@@ -57,24 +60,29 @@ from server.routes.voices import (
     list_voices,
 )
 from server.settings import EngineSettings, Settings, devices_of, task_of
+from server.turns import Turns
 from voices.opening import default_cache, default_place, open_consents, open_voices
 
 
-def create_app(settings: Settings, engines: Engines) -> Litestar:
+def create_app(settings: Settings, engines: Engines, drain: Drain | None = None) -> Litestar:
     """The ASGI app.
 
     Args:
         settings: Checked.
         engines: An EnginePool lives as long as the app; others are the caller's to run.
+        drain: Who serves the app says there that it is about to end.
     Raises:
         StoreUnavailable: voices cannot be kept where the settings say.
-        SettingsError: a folder that the settings name is not there.
+        SettingsError: a folder that the settings name is not there, or their keys cannot be read.
     """
+    keyring = read_keyring(settings)
+    quotas = Quotas(keyring)
+    turns = Turns(settings, quotas)
     catalog = Catalog(settings, engines)
     codecs = ThreadPoolExecutor(settings.codec_threads, thread_name_prefix="codec")
     library = create_library(settings, catalog, codecs)
     enroller, ledger = Enroller(library, catalog), Ledger()
-    mcp = McpEndpoint(Tools(settings, catalog, library, enroller, ledger, codecs), settings)
+    mcp = McpEndpoint(Tools(settings, catalog, library, enroller, ledger, codecs, turns), settings)
     uploads = Router(
         "/",
         route_handlers=[
@@ -126,8 +134,11 @@ def create_app(settings: Settings, engines: Engines) -> Litestar:
             "ledger": _provide(ledger),
             "pools": _provide({pool.name: pool for pool in pools_of(engines)}),
             "enroller": _provide(enroller),
+            "turns": _provide(turns),
+            "drain": _provide(drain or Drain()),
         },
-        guards=[key_guard(settings)],
+        guards=[key_guard(keyring, quotas, open_catalog=settings.open_catalog)],
+        middleware=[deadlines(settings.limits)],
         before_send=[stamp_headers],
         exception_handlers={Exception: handle_error},
         cors_config=CORSConfig(allow_origins=list(settings.cors_origins)),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from hmac import compare_digest
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
-from server.context import context_of
+from server.context import sign_request
 from server.errors import ApiError
-from server.settings import Settings
+from server.keys import Keyring
+from server.quotas import Quotas
 
 OPEN = {"auth": "open"}
 """Route option: needs no key, ever."""
@@ -21,38 +20,51 @@ CATALOG = {"auth": "catalog"}
 
 _KEY_SHOWN_CHARS = 4
 _OWNER = "rhapsode_owner"
+_OWNER_CHARS = 32
+_NOBODY = ""
+"""Owns nothing; None would see what every key keeps."""
+_TIER = "x-service-tier"
+_BATCH_TIERS = ("batch", "flex")
 
-Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]
+Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
 
 
-def key_guard(settings: Settings) -> Guard:
-    """A Litestar guard; lets everybody in where no keys are set, with any key or none."""
-    keys = [key.encode() for key in settings.api_keys]
-    open_to_all = {"open", "catalog"} if settings.open_catalog else {"open"}
+def key_guard(keyring: Keyring, quotas: Quotas, *, open_catalog: bool) -> Guard:
+    """A Litestar guard; lets everybody in where there are no keys, with any key or none.
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        context_of(connection.scope)
-        if not keys:
+    It notes whose request it is and what it may wait for, and counts it. On the event loop: a
+    guard that is no coroutine would be given a thread.
+    """
+    open_to_all = {"open", "catalog"} if open_catalog else {"open"}
+
+    async def guard(
+        connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+    ) -> None:
+        scope = connection.scope
+        is_batch = connection.headers.get(_TIER, "").strip().lower() in _BATCH_TIERS
+        if not keyring:
+            sign_request(scope, None, is_batch=is_batch)
             return
         scheme, _, given = connection.headers.get("authorization", "").partition(" ")
         given = given.strip()
-        if scheme.lower() == "bearer" and _is_known(given.encode(), keys):
-            connection.scope["state"][_OWNER] = hashlib.sha256(given.encode()).hexdigest()[:32]
-        elif handler.opt.get("auth") not in open_to_all:
+        key = keyring.find(given) if scheme.lower() == "bearer" else None
+        if key is not None:
+            scope["state"][_OWNER] = key.digest[:_OWNER_CHARS]
+            context = sign_request(scope, key.name, is_batch=is_batch or key.is_batch)
+            if scope.get("method") == "POST":
+                quotas.count_request(context)
+        elif handler.opt.get("auth") in open_to_all:
+            scope["state"][_OWNER] = _NOBODY
+        else:
             raise _denied(given)
 
     return guard
 
 
 def owner_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
-    """What stands for the caller's key; None where keys are off, or where none was given."""
+    """What stands for the caller's key; None where keys are off, "" where none was given."""
     owner: str | None = connection.scope["state"].get(_OWNER)
     return owner
-
-
-def _is_known(given: bytes, keys: list[bytes]) -> bool:
-    # Compares with all of them, so that time tells nothing of which one came close.
-    return sum(compare_digest(given, key) for key in keys) > 0
 
 
 def _denied(given: str) -> ApiError:

@@ -1,4 +1,4 @@
-"""`rhapsode serve | mcp | speak | transcribe | voices | models | doctor | bench`."""
+"""`rhapsode serve | mcp | speak | transcribe | voices | models | keys | doctor | bench`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from server.audio.errors import DecodeError
 from server.bench.measure import BenchError
 from server.bench_cli import add_bench_commands
 from server.errors import ApiError
+from server.keys_cli import add_key_commands
 from server.log import log_to_stderr
 from server.settings import Settings, SettingsError, load_settings
 from server.voice_cli import add_voice_commands, list_all
@@ -44,25 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(settings: Settings, _: argparse.Namespace) -> int:
     """Run the server until SIGTERM or SIGINT, and let streams finish."""
-    import uvicorn
-
-    from server.app import create_app, create_pools
+    from server.serving import run_server
 
     log_to_stderr(settings.log_level)
-    # uvicorn raises the signal that ended it once more when it has drained; an end that was asked
-    # for is a success.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    config = uvicorn.Config(
-        create_app(settings, create_pools(settings)),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.drain_s,
-    )
-    uvicorn.Server(config).run()
+    run_server(settings)
     return 0
 
 
@@ -191,6 +177,8 @@ def _parser() -> argparse.ArgumentParser:
     puller = actions.add_parser("pull", help=pull_model.__doc__, description=pull_model.__doc__)
     puller.add_argument("name", help="base, large-v3-turbo, ..., or a repository on the hub")
     puller.set_defaults(run=pull_model)
+    keys = commands.add_parser("keys", parents=[common], help="API keys")
+    add_key_commands(keys.add_subparsers(required=True, metavar="add NAME"))
     add("doctor", examine)
     bench = commands.add_parser("bench", parents=[common], help="measure this machine")
     add_bench_commands(bench.add_subparsers(required=True, metavar="glm | quality"))

@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 STATUS_CLIENT_GONE = 499
 """Never seen by anyone but the log."""
 
+_MESSAGE_CHARS = 1000
+"""What is wrong with a field is told with the field, which may be a megabyte."""
+
 
 class ApiError(Exception):
     """An answer other than the one asked for.
@@ -65,7 +68,7 @@ class ApiError(Exception):
         code: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message[:_MESSAGE_CHARS])
         self.status = status
         self.param = param
         self.code = code
@@ -117,9 +120,16 @@ def as_api_error(error: Exception) -> ApiError:
         case InvalidRequest():
             return ApiError(400, str(error), param=error.param, code="invalid_value")
         case Overloaded():
-            return ApiError(429, str(error), code="overloaded", headers=_retry_after(error))
+            return ApiError(
+                429, str(error), code="overloaded", headers=retry_headers(error.retry_after_s)
+            )
         case WorkerUnavailable():
-            return ApiError(503, str(error), code="engine_unavailable", headers=_retry_after(error))
+            return ApiError(
+                503,
+                str(error),
+                code="engine_unavailable",
+                headers=retry_headers(error.retry_after_s),
+            )
         case WorkerDied():
             return ApiError(500, str(error), code="engine_died")
         case EngineError():
@@ -146,8 +156,9 @@ def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     )
     logger.log(
         logging.ERROR if is_bug else logging.INFO,
-        "event=refused request_id=%s method=%s path=%s status=%d code=%s param=%s",
-        context_of(request.scope).request_id,
+        "event=refused request_id=%s key=%s method=%s path=%s status=%d code=%s param=%s",
+        (context := context_of(request.scope)).request_id,
+        context.key,
         request.method,
         quoted(request.url.path),
         answer.status,
@@ -163,15 +174,16 @@ def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     )
 
 
+def retry_headers(wait_s: float | None) -> dict[str, str]:
+    """When to try again; None is a second."""
+    wait_s = wait_s or 1.0
+    return {"retry-after": str(max(1, ceil(wait_s))), "retry-after-ms": str(ceil(wait_s * 1000))}
+
+
 def _type_of(status: int) -> str:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return "rate_limit_error"
     return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-
-
-def _retry_after(error: Overloaded | WorkerUnavailable) -> dict[str, str]:
-    seconds = error.retry_after_s or 1.0
-    return {"retry-after": str(max(1, ceil(seconds))), "retry-after-ms": str(ceil(seconds * 1000))}
 
 
 def _of_voices(error: VoiceError) -> ApiError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any, BinaryIO, cast
+from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request
@@ -11,20 +12,53 @@ from litestar.datastructures import FormMultiDict, UploadFile
 
 from server.errors import ApiError, leaving_client
 
+_MULTIPART = "multipart/form-data"
+_URL_ENCODED = "application/x-www-form-urlencoded"
+_TEXT_BYTES = 1 << 20
+"""Of all that is no file in a form."""
+_FIELDS = 1000
+"""Of a form; Litestar's own limit for multipart."""
+
 
 async def read_form(request: Request[Any, Any, Any]) -> FormMultiDict:
     """Parse the body; files lie on disk when they are large, and go when the request ends.
 
     Raises:
-        ApiError: 400, not a multipart form.
+        ApiError: 400, not a multipart form, or one with too many fields; 413, too much text.
         ClientGone: it was cut off.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
-        message = "the body must be sent as multipart/form-data"
-        raise ApiError(400, message, code="invalid_content_type")
+    if _media_type(request) != _MULTIPART:
+        raise _wrong_type(_MULTIPART)
+    try:
+        with leaving_client():
+            form = await request.form()
+    except (UnicodeDecodeError, LookupError) as exc:
+        message = "a text field is not in the charset that it names, or not in UTF-8"
+        raise ApiError(400, message, code="invalid_form") from exc
+    if sum(len(text) for text in form.values() if isinstance(text, str)) > _TEXT_BYTES:
+        raise _too_much_text()
+    return form
+
+
+async def read_form_or_text(request: Request[Any, Any, Any]) -> FormMultiDict:
+    """As `read_form`; or URL-encoded, as clients send it that have no file to send."""
+    if _media_type(request) != _URL_ENCODED:
+        return await read_form(request)
+    # Not Litestar's parser, which holds on to the last thousand forms that it has parsed.
+    body = bytearray()
     with leaving_client():
-        return await request.form()
+        async for part in request.stream():
+            body += part
+            if len(body) > _TEXT_BYTES:
+                raise _too_much_text()
+    try:
+        pairs = parse_qsl(
+            body.decode(), keep_blank_values=True, max_num_fields=_FIELDS, errors="strict"
+        )
+    except ValueError as exc:  # of which UnicodeDecodeError is one
+        message = f"the form must be UTF-8 and have {_FIELDS} fields at most"
+        raise ApiError(400, message, code="invalid_form") from exc
+    return FormMultiDict(pairs)
 
 
 def file_of(form: FormMultiDict, field: str) -> UploadFile:
@@ -119,6 +153,20 @@ def object_of(form: FormMultiDict, field: str) -> Any:
     text = text_of(form, field)
     parsed = _json(text) if text else None
     return text if parsed is None else parsed
+
+
+def _media_type(request: Request[Any, Any, Any]) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _wrong_type(media_type: str) -> ApiError:
+    message = f"the body must be sent as {media_type}"
+    return ApiError(400, message, code="invalid_content_type")
+
+
+def _too_much_text() -> ApiError:
+    message = f"a form has {_TEXT_BYTES} bytes of text at most"
+    return ApiError(413, message, code="request_too_large")
 
 
 def _missing(field: str) -> ApiError:

@@ -104,6 +104,7 @@ def _log(
     line: dict[str, str | float | None] = {
         "event": asked.task,
         "request_id": asked.context.request_id,
+        "key": asked.context.key,
         "model": asked.model,
         "engine": asked.engine,
         "voice": asked.voice,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.config import OptionValue, PoolConfig
 from engine.registry import PLUGINS
@@ -41,6 +42,14 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     recording_s: int = 4 * 3600
     """Duration of a recording."""
     recording_channels: int = 8
+    head_read_s: float = 10.0
+    """How long a request's line and headers may take to come, s."""
+    body_read_s: float = 300.0
+    """How long its body may take, s."""
+    stalled_reader_s: float = 60.0
+    """After which a client that takes nothing of what is sent to it is left, s."""
+    request_s: float = 6 * 3600.0
+    """How long a request may take in all, s."""
 
     @property
     def decode(self) -> DecodeLimits:
@@ -48,8 +57,60 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
-            if getattr(self, field) < 1:
+            if isinstance(value := getattr(self, field), int) and value < 1:
                 raise ValueError(f"{field} must be 1 or more")
+            if not value > 0:
+                raise ValueError(f"{field} must be above 0")
+
+
+class KeyLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one API key may ask for; None and 0: no limit."""
+
+    requests_in_flight: int | None = None
+    """Requests that an engine has, or that wait for it."""
+    requests_per_minute: int | None = None
+    """POST requests of any kind."""
+    chars_per_minute: int | None = None
+    """Code points of text to speak."""
+
+    def __post_init__(self) -> None:
+        for field in KeyLimits.__struct_fields__:
+            if (getattr(self, field) or 0) < 0:
+                raise ValueError(f"{field} must be 0 or more")
+
+
+class KeySettings(KeyLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One API key, by its name; limits that are None are those of all keys."""
+
+    hash: str | None = None
+    """SHA-256 of the key, 64 hex digits. None: `keys_file` has it, or `api_keys`."""
+    batch: bool = False
+    """Its requests wait behind the others', whatever they say."""
+
+    def over(self, common: KeyLimits) -> KeyLimits:
+        """The key's limits."""
+        names = KeyLimits.__struct_fields__
+        own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return replace(common, **own)
+
+
+class QueueSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who waits when an engine has as many jobs as it may have."""
+
+    waiting: int = 64
+    """Requests that wait for one engine; 0: none, they are refused."""
+    key_waiting: int = 16
+    """Of one API key."""
+    wait_s: float = 2.0
+    """How long they wait; then they are refused."""
+    batch_wait_s: float = 60.0
+    """The same for batch work."""
+
+    def __post_init__(self) -> None:
+        if min(self.waiting, self.key_waiting) < 0:
+            raise ValueError("waiting and key_waiting must be 0 or more")
+        if not min(self.wait_s, self.batch_wait_s) > 0:
+            raise ValueError("wait_s and batch_wait_s must be above 0")
 
 
 class VoiceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,8 +153,12 @@ class EngineSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The plug-in's own options: see engine/config.py."""
     voices: dict[str, str] = {}
     """Voice name -> the engine's voice; adds rows to the plug-in's own table, or replaces them."""
+    max_jobs: int | None = None
+    """Requests that it has at once; the others wait. None: pool.max_jobs, which is above all."""
 
     def __post_init__(self) -> None:
+        if self.max_jobs is not None and self.max_jobs < 1:
+            raise ValueError("max_jobs must be 1 or more")
         if self.devices is not None and not self.devices:
             raise ValueError("devices must name at least one")
 
@@ -104,7 +169,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: int = 8000
     api_keys: tuple[str, ...] = ()
-    """Bearer keys that are let in; none: everybody is."""
+    """Bearer keys that are let in, called key-1, key-2, ...; no key here or below: everybody is."""
+    keys_file: str | None = None
+    """A file with a line `name:hash` for each of more keys: see `rhapsode keys add`."""
+    keys: dict[str, KeySettings] = {}
+    """Keys by their hash, and limits of keys, by name."""
+    key_limits: KeyLimits = KeyLimits()
+    """Of each key."""
     open_catalog: bool = True
     """Lists of models and voices need no key: Open WebUI asks for them without one."""
     cors_origins: tuple[str, ...] = ()
@@ -112,9 +183,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     drain_s: int = 30
     """How long streams may go on after SIGTERM, s."""
+    announce_s: float = 0.0
+    """How long requests are taken after SIGTERM while /ready says 503 already, s: for a balancer to
+    see it."""
     codec_threads: int = 2
     """Threads that encode and decode audio."""
     limits: Limits = Limits()
+    queue: QueueSettings = QueueSettings()
     pool: PoolConfig = PoolConfig()
     voices: VoiceSettings = VoiceSettings()
     mcp: McpSettings = McpSettings()
@@ -146,11 +221,23 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("port must be within 0 and 65535")
         if self.codec_threads < 1:
             raise ValueError("codec_threads must be 1 or more")
+        if not self.announce_s >= 0:
+            raise ValueError("announce_s must be 0 or more")
         for name, engine in self.engines.items():
             _check_engine(name, engine)
         if not any(name in self.running for name in self.speech_engines):
             names = ", ".join(map(repr, self.speech_engines))
             raise ValueError(f"speech_engines: none of {names} is among the engines")
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether a key is needed."""
+        return bool(self.api_keys or self.keys or self.keys_file)
+
+    def max_jobs_of(self, engine: str) -> int:
+        """Requests that an engine has at once."""
+        own = self.engines.get(engine, EngineSettings()).max_jobs
+        return min(own or self.pool.max_jobs, self.pool.max_jobs)
 
     @property
     def running(self) -> dict[str, EngineSettings]:

@@ -86,10 +86,16 @@ def _files(data: bytes, max_bytes: int) -> dict[str, bytes]:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             entries = archive.infolist()
             _check_entries(entries, max_bytes)
-            # read() stops at the size that was just checked, and compares the CRC.
-            return {entry.filename: archive.read(entry) for entry in entries}
+            return {entry.filename: _inflated(archive, entry) for entry in entries}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as exc:
         raise BadArchive("not a zip file, or a damaged one") from exc
+
+
+def _inflated(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """The file, whose CRC is compared. No more is inflated than the size that was checked: without
+    it, zipfile inflates all that there is before it cuts it off."""
+    with archive.open(entry) as file:
+        return file.read(entry.file_size)
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], max_bytes: int) -> None:

@@ -107,7 +107,7 @@ def _create_manager(tools: Tools, settings: Settings) -> StreamableHTTPSessionMa
     return StreamableHTTPSessionManager(
         create_protocol(tools),
         security_settings=TransportSecuritySettings(
-            enable_dns_rebinding_protection=bool(hosts) or not settings.api_keys,
+            enable_dns_rebinding_protection=bool(hosts) or not settings.has_keys,
             allowed_hosts=[*own, *hosts],
             allowed_origins=[f"http://{each}" for each in own] + list(settings.cors_origins),
         ),

@@ -8,11 +8,14 @@ from mcp.server.stdio import stdio_server
 
 from server.app import create_library
 from server.enrollment import Enroller
+from server.keys import Keyring
 from server.mcp.protocol import create_protocol
 from server.mcp.tools import Tools
 from server.offline import running_catalog
+from server.quotas import Quotas
 from server.recents import Ledger
 from server.settings import Settings
+from server.turns import Turns
 
 
 async def serve_stdio(settings: Settings) -> None:
@@ -37,6 +40,7 @@ async def _serve(settings: Settings) -> None:
         with ThreadPoolExecutor(settings.codec_threads) as threads:
             library = create_library(settings, catalog, threads)
             enroller = Enroller(library, catalog)
-            tools = Tools(settings, catalog, library, enroller, Ledger(), threads)
+            turns = Turns(settings, Quotas(Keyring(())))
+            tools = Tools(settings, catalog, library, enroller, Ledger(), threads, turns)
             protocol = create_protocol(tools)
             await protocol.run(reading, writing, protocol.create_initialization_options())

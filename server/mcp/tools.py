@@ -30,6 +30,7 @@ from server.schemas.voices import Voice
 from server.settings import Settings
 from server.speech import encode_clip, plan_speech
 from server.transcription import collect, engine_options, whole
+from server.turns import Turns
 from voices.profile import VoiceDraft
 
 
@@ -43,6 +44,7 @@ class Tools:
         enroller: Takes voices in.
         ledger: Where requests are booked.
         codecs: Where audio is encoded and decoded.
+        turns: Where requests wait for an engine.
     Raises:
         SettingsError: an allowed folder is not there.
     """
@@ -55,6 +57,7 @@ class Tools:
         enroller: Enroller,
         ledger: Ledger,
         codecs: Executor,
+        turns: Turns,
     ) -> None:
         self._settings = settings
         self._catalog = catalog
@@ -62,6 +65,7 @@ class Tools:
         self._enroller = enroller
         self._ledger = ledger
         self._codecs = codecs
+        self._turns = turns
         self._folders = Folders(settings.mcp.folders)
 
     async def speak(self, args: Speak, call: Call) -> Answer:
@@ -97,7 +101,9 @@ class Tools:
             facts={"characters": len(body.input), "client": "mcp"},
         )
         meter = SpeechMeter(self._ledger, asked, info.sample_rate, plan.tempo)
-        chunks = meter.watch(engine.synthesize(plan.request, call.context.request_id, source))
+        spoken = engine.synthesize(plan.request, call.context.request_id, source)
+        taken = self._turns.taken(engine.name, call.context, spoken, len(body.input))
+        chunks = meter.watch(taken)
         with metered(meter):
             try:
                 clip = await encode_clip(plan, told_spoken(chunks, plan, call), self._codecs)
@@ -140,7 +146,8 @@ class Tools:
             )
             meter = TranscriptMeter(self._ledger, asked, lambda: recording.duration_s)
             request_id = call.context.request_id
-            parts = meter.watch(engine.transcribe(recording.blocks(), options, request_id))
+            heard = engine.transcribe(recording.blocks(), options, request_id)
+            parts = meter.watch(self._turns.taken(engine.name, call.context, heard))
             with metered(meter):
                 transcript = await collect("transcribe", recording, told_heard(parts, call))
         note = "" if info.is_accurate else f"{info.name} gets many words wrong."

@@ -48,6 +48,7 @@ from server.schemas.speech import SpeechRequest
 from server.settings import Settings
 from server.speech import SpeechPlan, encode_clip, plan_speech, stream_encoded
 from server.streaming import SSE_MEDIA_TYPE, EncodedChunk, StreamedBody, sse, unless_gone
+from server.turns import Turns
 
 _SAMPLE_BYTES = 2
 _NAMES = {"input": "text", "ref_audio": "prompt_audio", "ref_text": "prompt_text"}
@@ -62,6 +63,7 @@ class Desk(Struct, frozen=True):
     library: VoiceLibrary
     enroller: Enroller
     ledger: Ledger
+    turns: Turns
 
 
 class Speech(Struct, frozen=True):
@@ -214,6 +216,7 @@ async def _begin(
     spoken = engine.synthesize(plan.request, context.request_id, source)
     if body.ref_audio is None:
         spoken = _known(spoken, body.voice_name)
+    spoken = desk.turns.taken(engine.name, context, spoken, len(body.input))
     headers = engine_headers(info) | voice_headers(voice) | ignored_headers(plan.request, info)
     return Speech(plan, meter.watch(spoken), meter, headers)
 
@@ -288,5 +291,6 @@ def _desk(
     library: NamedDependency[VoiceLibrary],
     enroller: NamedDependency[Enroller],
     ledger: NamedDependency[Ledger],
+    turns: NamedDependency[Turns],
 ) -> Desk:
-    return Desk(catalog, settings, library, enroller, ledger)
+    return Desk(catalog, settings, library, enroller, ledger, turns)

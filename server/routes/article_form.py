@@ -10,8 +10,8 @@ from litestar import Request
 from litestar.datastructures import FormMultiDict, UploadFile
 
 from server.audio.formats import ResponseFormat
-from server.errors import ApiError, leaving_client
-from server.forms import flag_of, read_form, required_text_of, text_of
+from server.errors import ApiError
+from server.forms import flag_of, read_form_or_text, required_text_of, text_of
 from server.library import VoiceLibrary
 from server.schemas.body import refusal
 from server.schemas.speech import SpeechRequest
@@ -37,7 +37,7 @@ async def read_speech_form(
     Raises:
         ApiError: 400, `param` names the field by the form's name, or by that of /v1.
     """
-    form = await _read(request)
+    form = await read_form_or_text(request)
     fields = {
         "model": model,
         "input": required_text_of(form, "text"),
@@ -58,15 +58,6 @@ async def read_speech_form(
         return msgspec.convert(fields, SpeechRequest, strict=False)
     except msgspec.ValidationError as exc:
         raise refusal(exc) from exc
-
-
-async def _read(request: Request[Any, Any, Any]) -> FormMultiDict:
-    """Multipart, or what clients send instead that have no file to send."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/x-www-form-urlencoded":
-        return await read_form(request)
-    with leaving_client():
-        return await request.form()
 
 
 def _upload_of(form: FormMultiDict) -> UploadFile | None:

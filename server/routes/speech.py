@@ -37,6 +37,7 @@ from server.speech import (
     stream_encoded,
 )
 from server.streaming import SSE_MEDIA_TYPE, StreamedBody, unless_gone
+from server.turns import Turns
 
 
 # No limit of its own: `_read` has one, which depends on what is in the body.
@@ -49,6 +50,7 @@ async def create_speech(
     library: NamedDependency[VoiceLibrary],
     enroller: NamedDependency[Enroller],
     ledger: NamedDependency[Ledger],
+    turns: NamedDependency[Turns],
 ) -> ASGIApp:
     """Speak a text. The first audio exists before the answer begins."""
     body = await _read(request, settings.limits)
@@ -74,7 +76,8 @@ async def create_speech(
         facts={"characters": len(body.input), **client_facts(request.headers)},
     )
     meter = SpeechMeter(ledger, asked, info.sample_rate, plan.tempo)
-    chunks = meter.watch(engine.synthesize(plan.request, context.request_id, source))
+    spoken = engine.synthesize(plan.request, context.request_id, source)
+    chunks = meter.watch(turns.taken(engine.name, context, spoken, len(body.input)))
     headers = engine_headers(info) | voice_headers(voice) | ignored_headers(plan.request, info)
     try:
         if body.is_whole:

@@ -33,6 +33,7 @@ from server.transcription import (
     parse_request,
     whole,
 )
+from server.turns import Turns
 
 Parts = AsyncGenerator[TranscriptInfo | Segment, None]
 
@@ -44,9 +45,10 @@ async def create_transcription(
     settings: NamedDependency[Settings],
     codecs: NamedDependency[Executor],
     ledger: NamedDependency[Ledger],
+    turns: NamedDependency[Turns],
 ) -> ASGIApp:
     """Write down what is said, in its own language."""
-    return await _answer(request, catalog, settings, codecs, ledger, "transcribe")
+    return await _answer(request, catalog, settings, codecs, ledger, turns, "transcribe")
 
 
 @post("/v1/audio/translations", status_code=200)
@@ -56,9 +58,10 @@ async def create_translation(
     settings: NamedDependency[Settings],
     codecs: NamedDependency[Executor],
     ledger: NamedDependency[Ledger],
+    turns: NamedDependency[Turns],
 ) -> ASGIApp:
     """Write down what is said, in English."""
-    return await _answer(request, catalog, settings, codecs, ledger, "translate")
+    return await _answer(request, catalog, settings, codecs, ledger, turns, "translate")
 
 
 async def _answer(
@@ -67,6 +70,7 @@ async def _answer(
     settings: Settings,
     codecs: Executor,
     ledger: Ledger,
+    turns: Turns,
     task: Task,
 ) -> ASGIApp:
     form = await read_form(request)
@@ -88,7 +92,8 @@ async def _answer(
         facts={"task": task, **client_facts(request.headers)},
     )
     meter = TranscriptMeter(ledger, asked, lambda: recording.duration_s)
-    parts = meter.watch(engine.transcribe(recording.blocks(), options, context.request_id))
+    heard = engine.transcribe(recording.blocks(), options, context.request_id)
+    parts = meter.watch(turns.taken(engine.name, context, heard))
     try:
         if body.stream and task == "transcribe":
             return await _streamed(request, body, info, recording, parts, meter)
