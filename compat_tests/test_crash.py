@@ -1,5 +1,7 @@
 """A worker that dies: its streams break, never end as if whole; the next call works."""
 
+import json
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -7,9 +9,12 @@ import httpx
 import pytest
 from openai import APIConnectionError, DefaultHttpxClient, OpenAI
 
+from compat_tests.conftest import needs_own_process
 from compat_tests.envelope import assert_envelope, assert_error_body
 from compat_tests.events import event_of
 from compat_tests.process import (
+    PYTHON,
+    ROOT,
     ServerProcess,
     engine_states,
     has_recovered,
@@ -174,3 +179,17 @@ def test_the_sdk_comes_back_when_it_is_told_to(
         )
     assert answer.retries_taken >= 1
     assert answer.content
+
+
+def test_kills_under_load_cost_what_was_in_flight_and_nothing_else() -> None:
+    """`python -m deploy.tests.kill_workers` kills fifty times; this is the same five times."""
+    needs_own_process()
+    script = [PYTHON, "-m", "deploy.tests.kill_workers", "--kills", "5", "--clients", "4"]
+    ended = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.stdout, ended.stderr
+    figures = json.loads(ended.stdout)
+    assert figures["kills"] == 5
+    assert figures["failed"] > 0
+    assert figures["failed_untouched"] == 0
+    assert figures["short_successes"] == 0
+    assert figures["recovery_s"]["max"] < RECOVERED_WITHIN_S

@@ -22,6 +22,7 @@ from torch import Tensor
 from engine.config import GlmTtsOptions
 from engine.errors import InvalidRequest, UnknownVoice
 from engine.glm_tts.decoder import DecodeParams
+from engine.glm_tts.faults import translated
 from engine.glm_tts.guards import SilenceRun
 from engine.glm_tts.history import History
 from engine.glm_tts.job import GlmTtsJob, Piece
@@ -112,11 +113,13 @@ class GlmTts:
         first, *others = (per_token * tokens for tokens in self._plan.blocks)
         return [first, *(frames + context + hold for frames in others)]
 
+    @translated()
     @torch.inference_mode()
     def prepare(self, prompt: VoicePrompt) -> PromptFeatures:
         with self._memory.visit():
             return self.model.prompts.encode(prompt)
 
+    @translated()
     def start(
         self, job_id: int, request: SynthesisRequest, features: PromptFeatures | None = None
     ) -> GlmTtsJob:
@@ -160,6 +163,7 @@ class GlmTts:
             case _:
                 return 0
 
+    @translated()
     @torch.inference_mode()
     def step(self, stage: str, jobs: Sequence[Job], emit: Emit) -> None:  # noqa: ARG002  see `land`
         with self._lane.use():
@@ -177,6 +181,7 @@ class GlmTts:
             case _:
                 self._render(jobs)
 
+    @translated()
     @torch.inference_mode()
     def land(self, emit: Emit) -> bool:
         if (flight := self._flight) is None:

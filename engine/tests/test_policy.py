@@ -21,8 +21,12 @@ def test_nothing_to_do_is_none() -> None:
     assert schedule([], one) is None
 
 
-def test_first_chunk_goes_before_a_stream_about_to_run_dry() -> None:
-    assert schedule([playing(1, slack_s=-1.0), waiting(2)], one) == Batch("render", (2,))
+def test_first_chunk_goes_before_a_stream_that_has_enough() -> None:
+    assert schedule([playing(1, slack_s=0.5), waiting(2)], one) == Batch("render", (2,))
+
+
+def test_stream_about_to_run_dry_goes_before_a_first_chunk() -> None:
+    assert schedule([playing(1, slack_s=0.1), waiting(2)], one) == Batch("render", (1,))
 
 
 def test_oldest_first_chunk_goes_first() -> None:
@@ -36,7 +40,7 @@ def test_stream_nearest_to_running_dry_goes_next() -> None:
 
 
 def test_batch_takes_only_the_stage_of_the_most_urgent() -> None:
-    jobs = [playing(1, 0.5, "render"), waiting(2, "decode"), playing(3, 0.1, "decode")]
+    jobs = [playing(1, 0.5, "render"), waiting(2, "decode"), playing(3, 0.9, "decode")]
     assert schedule(jobs, many) == Batch("decode", (2, 3))
 
 
