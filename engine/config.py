@@ -76,9 +76,6 @@ class GlmTtsOptions(Struct, frozen=True, forbid_unknown_fields=True):
     flow_precision: Literal["auto", "float32", "tf32", "float16", "bfloat16"] = "auto"
     """Of the flow's matrix products; what they add up to is float32. auto: float32 on a CPU, where
     there is nothing else, float16 on a GPU."""
-    flow_leaves_free: int = 32
-    """Multiprocessors of a GPU that the flow's matrix products leave to the language model, which
-    then goes on while audio is rendered; 0: none."""
     vocoder_precision: Literal["float32", "float16"] = "float32"
     """Of the vocoder's convolutions on a GPU. float16 is faster and 46 dB below full scale off."""
     max_batch: int = 0
@@ -116,10 +113,8 @@ class GlmTtsOptions(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("min_tokens_per_text_token must be below max_tokens_per_text_token")
         if not 0 <= self.fade_s <= 0.5:
             raise ValueError("fade_s must be within 0 and 0.5")
-        if min(self.max_batch, self.left_context_tokens, self.flow_leaves_free) < 0:
-            raise ValueError(
-                "max_batch, left_context_tokens and flow_leaves_free must not be negative"
-            )
+        if min(self.max_batch, self.left_context_tokens) < 0:
+            raise ValueError("max_batch and left_context_tokens must not be negative")
         if not 512 <= self.context_tokens <= 8192:
             raise ValueError("context_tokens must be within 512 and 8192")
 

@@ -11,7 +11,6 @@ chooses by it how a product is added up. In solves of as many rows (filled up) t
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
@@ -62,19 +61,10 @@ class CudaFlow:
         weights: By the checkpoint's names, float32 on one device.
         precision: Of what the layers' matrix products are given. All else is float32, its
             products in TF32. A clip that leaves float16's range is solved again by `Flow`.
-        leaves_free: Multiprocessors that recorded products do not use. Their programs stay as long
-            as a product lasts: what else is to run meanwhile would wait for the end of each.
     """
 
-    def __init__(
-        self,
-        dims: FlowDims,
-        weights: Weights,
-        precision: Precision = "float16",
-        leaves_free: int = 0,
-    ) -> None:
+    def __init__(self, dims: FlowDims, weights: Weights, precision: Precision = "float16") -> None:
         self._dims = dims
-        self._leaves_free = leaves_free
         self._device = next(iter(weights.values())).device
         self._dtype = _DTYPES[precision]
         # All that `Flow` needs, for the rare clip; on the device is what all clips need.
@@ -100,7 +90,7 @@ class CudaFlow:
         pool = room.pool or torch.cuda.graph_pool_handle()
         stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream), _tf32(), _leaving_free(self._leaves_free):
+        with torch.cuda.stream(stream), _tf32():
             works = [self._arena.workspace(size) for size in sizes]
             # Kernels are compiled, and libraries choose theirs, outside of the recordings.
             for work in works:
@@ -254,18 +244,3 @@ def _tf32() -> Generator[None, None, None]:
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32 = before
-
-
-@contextmanager
-def _leaving_free(multiprocessors: int) -> Generator[None, None, None]:
-    """cuBLAS spreads products over all multiprocessors but so many."""
-    if not (multiprocessors and torch.cuda.is_available()):
-        yield
-        return
-    # It has no public name yet; torch says so once.
-    warnings.filterwarnings("ignore", message="Setting the SM carveout")
-    torch._C._set_sm_carveout_experimental(multiprocessors)  # noqa: SLF001
-    try:
-        yield
-    finally:
-        torch._C._set_sm_carveout_experimental(None)  # noqa: SLF001

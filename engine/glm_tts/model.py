@@ -80,6 +80,9 @@ def load_model(options: GlmTtsOptions, device: Device) -> Model:
         LoadFailed: something is missing, damaged or contradictory.
     """
     target = _device(device)
+    if target.type == "cuda":
+        # Kernels are launched, and graphs recorded, on the current device of the process.
+        torch.cuda.set_device(target)
     # float32 means float32: the vocoder's stream would no longer be its whole clip.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
@@ -116,11 +119,17 @@ def load_model(options: GlmTtsOptions, device: Device) -> Model:
 
 def _device(name: Device) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type != "cuda":
+        return device
+    count = torch.cuda.device_count()
+    if not count:
         raise LoadFailed(f"device {name}: this machine has no CUDA device that torch can use")
-    return device
+    index = device.index or 0
+    if index >= count:
+        raise LoadFailed(f"device {name}: torch sees {count} CUDA devices, counted from 0")
+    return torch.device("cuda", index)
 
 
 def _precision(options: GlmTtsOptions, device: torch.device) -> torch.dtype:
@@ -172,7 +181,7 @@ def _flow(options: GlmTtsOptions, checkpoint: Checkpoint, device: torch.device) 
         raise LoadFailed(f"flow_precision {precision} needs a GPU")
     from engine.glm_tts.cuda_flow import CudaFlow
 
-    return CudaFlow(dims, weights, precision, options.flow_leaves_free)
+    return CudaFlow(dims, weights, precision)
 
 
 def _vocoder(options: GlmTtsOptions, checkpoint: Checkpoint, device: torch.device) -> Hift | Vocos:

@@ -40,11 +40,13 @@ class WindowGraphs:
     def capture(self, shapes: Iterable[tuple[int, int]], room: GraphRoom) -> None:
         """Capture shapes, (clips, frames)."""
         pool = room.pool or torch.cuda.graph_pool_handle()
+        # One for all: libraries keep memory for each stream that they have worked in.
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         # The largest first: the memory that it takes does for all others.
         for clips, frames in sorted(shapes, key=math.prod, reverse=True):
             with room.tensors():
                 given = self._example(clips, frames)
-            self._captured[clips, frames] = self._capture(given, pool)
+            self._captured[clips, frames] = self._capture(given, pool, stream)
         # What the runs before the captures took is of no use to any other stream.
         torch.cuda.empty_cache()
 
@@ -74,14 +76,15 @@ class WindowGraphs:
         captured.graph.replay()
         return tuple(tensor.clone() for tensor in captured.made)
 
-    def _capture(self, given: tuple[Tensor, ...], pool: _POOL_HANDLE) -> _Captured:
+    def _capture(
+        self, given: tuple[Tensor, ...], pool: _POOL_HANDLE, stream: torch.cuda.Stream
+    ) -> _Captured:
         # Kernels are compiled, and libraries set up, outside of the capture.
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             self._compute(*given)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             made = self._compute(*given)
         return _Captured(graph, given, made)
