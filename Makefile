@@ -21,13 +21,18 @@ NODE_TESTS := compat_tests/test_node_clients.py
 # What the search for secrets leaves out: rules that take every digest and every test's key for one.
 GUESSES := Base64HighEntropyString HexHighEntropyString KeywordDetector
 
-.PHONY: serve test lint audit bench compat compat-node deploy clean
+.PHONY: serve test fuzz lint audit bench compat compat-node deploy clean
 
 serve: $(BASE)
 	exec $(BIN)/rhapsode serve --host $(HOST) --port $(PORT)
 
 test: $(DEV)
 	$(BIN)/python -m pytest
+
+# What `make test` tries a little of, at random and FUZZ_FACTOR times as often: some 20,000 inputs.
+FUZZ_FACTOR ?= 12
+fuzz: $(DEV)
+	FUZZ_FACTOR=$(FUZZ_FACTOR) $(BIN)/python -m pytest -o faulthandler_timeout=0 server/tests/fuzz server/tests/test_schemathesis.py
 
 lint: $(DEV)
 	$(BIN)/ruff check

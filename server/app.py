@@ -19,6 +19,7 @@ from server.auth import key_guard
 from server.catalog import Catalog, Engines
 from server.context import stamp_headers
 from server.deadlines import deadlines
+from server.decoders import Decoders
 from server.enrollment import Enroller
 from server.errors import handle_error
 from server.keys import read_keyring
@@ -45,6 +46,7 @@ from server.routes.engines import (
     stop_engine,
 )
 from server.routes.health import Drain, get_health, get_ready
+from server.routes.openapi import get_openapi
 from server.routes.page import get_about, get_root, get_static
 from server.routes.requests import list_requests
 from server.routes.speech import create_speech
@@ -60,6 +62,7 @@ from server.routes.voices import (
     list_voices,
 )
 from server.settings import EngineSettings, Settings, devices_of, task_of
+from server.tracing import open_tracing
 from server.turns import Turns
 from voices.opening import default_cache, default_place, open_consents, open_voices
 
@@ -81,8 +84,11 @@ def create_app(settings: Settings, engines: Engines, drain: Drain | None = None)
     catalog = Catalog(settings, engines)
     codecs = ThreadPoolExecutor(settings.codec_threads, thread_name_prefix="codec")
     library = create_library(settings, catalog, codecs)
-    enroller, ledger = Enroller(library, catalog), Ledger()
-    mcp = McpEndpoint(Tools(settings, catalog, library, enroller, ledger, codecs, turns), settings)
+    decoders = Decoders(settings.recordings, log_level=settings.log_level)
+    enroller = Enroller(library, catalog, decoders)
+    ledger = Ledger(open_tracing(settings, os.environ))
+    tools = Tools(settings, catalog, library, enroller, ledger, codecs, decoders, turns)
+    mcp = McpEndpoint(tools, settings)
     uploads = Router(
         "/",
         route_handlers=[
@@ -121,6 +127,7 @@ def create_app(settings: Settings, engines: Engines, drain: Drain | None = None)
             list_requests,
             get_health,
             get_ready,
+            get_openapi,
             get_about,
             get_root,
             get_static,
@@ -130,6 +137,7 @@ def create_app(settings: Settings, engines: Engines, drain: Drain | None = None)
             "settings": _provide(settings),
             "catalog": _provide(catalog),
             "codecs": _provide(codecs),
+            "decoders": _provide(decoders),
             "library": _provide(library),
             "ledger": _provide(ledger),
             "pools": _provide({pool.name: pool for pool in pools_of(engines)}),
@@ -142,7 +150,7 @@ def create_app(settings: Settings, engines: Engines, drain: Drain | None = None)
         before_send=[stamp_headers],
         exception_handlers={Exception: handle_error},
         cors_config=CORSConfig(allow_origins=list(settings.cors_origins)),
-        lifespan=[_run_pools(engines, codecs), mcp.lifespan],
+        lifespan=[_run_pools(engines, codecs, decoders), mcp.lifespan],
         request_max_body_size=settings.limits.json_bytes,
         openapi_config=None,
         logging_config=None,
@@ -195,7 +203,7 @@ def _provide(value: object) -> Provide:
 
 
 def _run_pools(
-    engines: Engines, codecs: ThreadPoolExecutor
+    engines: Engines, codecs: ThreadPoolExecutor, decoders: Decoders
 ) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     pools = pools_of(engines)
 
@@ -203,11 +211,13 @@ def _run_pools(
     async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
         for pool in pools:
             pool.start()
+        decoders.start()
         try:
             yield
         finally:
             for pool in pools:
                 await pool.stop()
+            await decoders.stop()
             codecs.shutdown(wait=False, cancel_futures=True)
 
     return lifespan

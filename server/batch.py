@@ -23,6 +23,7 @@ from engine import registry
 from engine.errors import EngineError
 from engine.types import EngineInfo
 from server.audio.errors import DecodeError
+from server.decoders import Decoders
 from server.errors import ApiError
 from server.offline import running_catalog, transcribe_file
 from server.schemas.body import refusal
@@ -56,7 +57,10 @@ async def transcribe_files(
         raise refusal(exc) from exc
     failures = 0
     with _bar() as bar:
-        async with running_catalog(settings, "transcription") as catalog:
+        async with (
+            running_catalog(settings, "transcription") as catalog,
+            Decoders(1) as decoders,
+        ):
             for path in paths:
                 task = bar.add_task(path.name, total=None)
 
@@ -64,7 +68,9 @@ async def transcribe_files(
                     bar.update(task, completed=done_s, total=total_s)
 
                 try:
-                    text, info = await transcribe_file(path, catalog, settings, body, progress)
+                    text, info = await transcribe_file(
+                        path, catalog, decoders, settings, body, progress
+                    )
                 except (ApiError, EngineError, DecodeError, OSError) as exc:
                     failures += 1
                     bar.console.print(f"rhapsode: {path}: {exc}", style="red", soft_wrap=True)

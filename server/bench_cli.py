@@ -1,17 +1,18 @@
-"""`rhapsode bench glm | plot | quality`."""
+"""`rhapsode bench glm | load | plot | quality`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from server.bench import glm, quality
+from server.bench import glm, load, quality
 from server.bench.flat import flat
 from server.bench.host import facts
+from server.bench.load_plan import SCENARIOS, LoadPlan
 from server.bench.measure import BenchError, Figures
 from server.bench.plan import Plan
 from server.bench.plot import draw
@@ -34,13 +35,19 @@ def add_bench_commands(commands: Any) -> None:
         parser = command(name, run)
         parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the figures go")
         parser.add_argument("--commit", help="of this code, where there is no git to ask")
+        return parser
+
+    def with_model(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         parser.add_argument("--model", metavar="FOLDER", help="of a checkpoint")
         return parser
 
-    _add_plan(measure("glm", bench_glm))
+    _add_plan(with_model(measure("glm", bench_glm)))
+    _add_load_plan(measure("load", bench_load))
     picture = command("plot", bench_plot)
-    picture.add_argument("file", type=Path, metavar="FILE.json", help="of `bench glm`")
-    speech = measure("quality", bench_quality)
+    picture.add_argument(
+        "file", type=Path, metavar="FILE.json", help="of `bench glm` or `bench load`"
+    )
+    speech = with_model(measure("quality", bench_quality))
     speech.add_argument("--pairs", type=Path, required=True, metavar="FILE.json")
     speech.add_argument("--voices", metavar="PLACE", help="of voices that are not built in")
 
@@ -50,26 +57,26 @@ def bench_glm(_: Settings, args: argparse.Namespace) -> int:
     names = Plan.__struct_fields__
     fields = {name: getattr(args, name) for name in names}
     tuples = {name: tuple(fields[name]) for name in ("devices", "streams", "scaling")}
-    figures: Figures = {}
-    read_with = facts(args.commit)
-    try:
-        for more in glm.run(Plan(**{**fields, **tuples})):
-            figures |= more
-    finally:
-        # What was measured before something broke off has cost its time, too.
-        _report({**read_with, **flat(figures), "figures": figures}, args.out)
-    if args.out is not None:
-        try:
-            draw(args.out)
-        except BenchError as exc:
-            print(exc, file=sys.stderr)
+    _measure(glm.run(Plan(**{**fields, **tuples})), args, flat)
+    return 0
+
+
+def bench_load(_: Settings, args: argparse.Namespace) -> int:
+    """What a server does with many clients: waits, refusals, memory; with a plot beside FILE.json.
+
+    A server of its own is loaded, with the settings' defaults, or that of --url, which is shown the
+    key in OPENAI_API_KEY.
+    """
+    fields = {name: getattr(args, name) for name in LoadPlan.__struct_fields__}
+    tuples = {name: tuple(fields[name]) for name in ("rates", "clients", "crowds")}
+    _measure(load.run(LoadPlan(**{**fields, **tuples})), args, lambda _: {})
     return 0
 
 
 def bench_plot(_: Settings, args: argparse.Namespace) -> int:
-    """Draw what `bench glm` wrote, as a PNG beside it."""
+    """Draw what `bench glm` or `bench load` wrote, as a PNG beside it."""
     if (picture := draw(args.file)) is None:
-        raise BenchError(f"{args.file} has no figures by number of streams")
+        raise BenchError(f"{args.file} has no figures that are drawn")
     print(picture)
     return 0
 
@@ -100,6 +107,51 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     add("--measured-s", type=float, default=usual.measured_s)
     add("--scaling", type=int, nargs="+", default=usual.scaling, help="numbers of devices")
     add("--per-device", type=int, default=usual.per_device, help="streams, when scaling")
+
+
+def _add_load_plan(parser: argparse.ArgumentParser) -> None:
+    usual, add = LoadPlan(), parser.add_argument
+    add("--scenario", default=usual.scenario, choices=SCENARIOS)
+    add("--url", help="http://HOST:PORT of a server that runs; without: one of its own")
+    add("--pid", type=int, help="of that server, if it is on this host: for its memory")
+    add("--engine", default=usual.engine, help="that speaks, in a server of its own")
+    add("--model", default=usual.model, help="to ask for")
+    add("--voice", default=usual.voice)
+    add("--text", default=usual.text)
+    add("--transcription-share", type=float, default=usual.transcription_share, help="0 to 1")
+    add("--rates", type=float, nargs="+", default=usual.rates, help="requests a second, Poisson")
+    add("--clients", type=int, nargs="+", default=usual.clients, help="that ask again and again")
+    add("--crowds", type=int, nargs="+", default=usual.crowds, help="that ask in one moment")
+    add("--leavers", type=int, default=usual.leavers, help="in the middle of a stream")
+    add("--early-leavers", type=int, default=usual.early_leavers, help="before the first byte")
+    add("--wave", type=int, default=usual.wave, help="leavers at once")
+    add("--seconds", type=float, default=usual.seconds, help="for each of RATES and CLIENTS")
+    add("--minutes", type=float, default=usual.minutes, help="of a soak, at the first of RATES")
+    add("--in-flight", type=int, default=usual.in_flight, help="at most, of an open loop")
+    add("--seed", type=int, default=usual.seed)
+    add("--ttfa-p95-ms", type=float, default=usual.ttfa_p95_ms, help="bound of the knee")
+    add("--underrun-share", type=float, default=usual.underrun_share, help="bound of the knee")
+
+
+def _measure(
+    found: Iterator[Figures],
+    args: argparse.Namespace,
+    summary: Callable[[Figures], Mapping[str, object]],
+) -> None:
+    """Collect figures, report them, and draw them."""
+    figures: Figures = {}
+    read_with = facts(args.commit)
+    try:
+        for more in found:
+            figures |= more
+    finally:
+        # What was measured before something broke off has cost its time, too.
+        _report({**read_with, **summary(figures), "figures": figures}, args.out)
+    if args.out is not None:
+        try:
+            draw(args.out)
+        except BenchError as exc:
+            print(exc, file=sys.stderr)
 
 
 def _report(report: Figures, out: Path | None) -> None:

@@ -47,7 +47,7 @@ def serve(settings: Settings, _: argparse.Namespace) -> int:
     """Run the server until SIGTERM or SIGINT, and let streams finish."""
     from server.serving import run_server
 
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     run_server(settings)
     return 0
 
@@ -60,7 +60,7 @@ def serve_mcp(settings: Settings, args: argparse.Namespace) -> int:
         raise SettingsError(HOW_TO_INSTALL)
     from server.mcp.stdio import serve_stdio
 
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     # A thread that waits for standard input would outlast an orderly end. Workers end when this
     # process does.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

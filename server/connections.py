@@ -10,6 +10,7 @@ from functools import partial
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.settings import Limits
+from server.tallies import ended_connections
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ def connections(limits: Limits) -> type[HttpToolsProtocol]:
 
         def _end(self, reason: str) -> None:
             logger.info("event=connection_ended reason=%s", reason)
+            ended_connections[reason] += 1
             self.transport.abort()
 
     return BoundedConnection

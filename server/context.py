@@ -33,6 +33,8 @@ class RequestContext(Struct, frozen=True):
     """It waits behind others."""
     headers: dict[str, str] = {}
     """Others that go with the answer, whatever it is."""
+    marks: dict[str, float] = {}
+    """What it has come to, and when: time.perf_counter() seconds."""
 
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.started_at
@@ -56,8 +58,12 @@ def sign_request(
 
 
 def client_facts(headers: Headers) -> dict[str, str]:
-    """What a client's own log is matched by: its request id, and which try this is."""
-    named = {"client_request_id": "x-client-request-id", "retry": "x-stainless-retry-count"}
+    """What a client's own log is matched by: its request id, which try this is, and its trace."""
+    named = {
+        "client_request_id": "x-client-request-id",
+        "retry": "x-stainless-retry-count",
+        "traceparent": "traceparent",
+    }
     return {fact: value for fact, name in named.items() if (value := headers.get(name))}
 
 

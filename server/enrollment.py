@@ -16,6 +16,7 @@ from engine.errors import EngineError
 from engine.protocol import SpeechEngine
 from server.borrowed import BorrowedVoice, RecentVoices, prompt_digest, recording_of
 from server.catalog import Catalog
+from server.decoders import Decoders
 from server.errors import ApiError
 from server.library import VoiceLibrary
 from server.prompts import PromptReader
@@ -38,12 +39,13 @@ class Enroller:
     Args:
         library: Where they are kept.
         catalog: Of the engines that transcribe and clone.
+        decoders: Where recordings are decoded.
     """
 
-    def __init__(self, library: VoiceLibrary, catalog: Catalog) -> None:
+    def __init__(self, library: VoiceLibrary, catalog: Catalog, decoders: Decoders) -> None:
         self._library = library
         self._catalog = catalog
-        self._reader = PromptReader(library, catalog)
+        self._reader = PromptReader(library, catalog, decoders)
         self._recent = RecentVoices(_RECENT_BYTES)
         self._warming: set[asyncio.Task[None]] = set()
 

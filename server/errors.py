@@ -27,6 +27,8 @@ from engine.errors import (
 from server.audio.errors import DecodeError
 from server.context import context_of
 from server.log import quoted
+from server.queueing import NoTurn
+from server.tallies import refusals
 from voices.errors import (
     BadRequest,
     CorruptVoice,
@@ -57,6 +59,7 @@ class ApiError(Exception):
         param: The request's field at fault, by its wire name.
         code: For a program.
         headers: Go with the answer.
+        limit: The setting that refused it, for /metrics.
     """
 
     def __init__(
@@ -67,12 +70,14 @@ class ApiError(Exception):
         param: str | None = None,
         code: str | None = None,
         headers: dict[str, str] | None = None,
+        limit: str | None = None,
     ) -> None:
         super().__init__(message[:_MESSAGE_CHARS])
         self.status = status
         self.param = param
         self.code = code
         self.headers = headers or {}
+        self.limit = limit
 
 
 class ClientGone(ApiError):
@@ -121,7 +126,11 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(400, str(error), param=error.param, code="invalid_value")
         case Overloaded():
             return ApiError(
-                429, str(error), code="overloaded", headers=retry_headers(error.retry_after_s)
+                429,
+                str(error),
+                code="overloaded",
+                headers=retry_headers(error.retry_after_s),
+                limit=error.limit if isinstance(error, NoTurn) else "engine",
             )
         case WorkerUnavailable():
             return ApiError(
@@ -151,6 +160,8 @@ def detail_of(error: ApiError) -> ErrorDetail:
 def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorEnvelope]:
     """Litestar's exception handler for everything."""
     answer = as_api_error(error)
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        refusals[answer.limit or "other"] += 1
     is_bug = answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(
         error, EngineError
     )

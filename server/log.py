@@ -1,21 +1,16 @@
-"""Log lines: `key=value`, one line an event."""
+"""Log lines: `key=value`, or JSON, one line an event."""
 
 from __future__ import annotations
 
-import json
-import logging
-import re
-
-_BARE = re.compile(r"[\w.:/+%-]+", re.ASCII)
-_VALUE_CHARS = 200
+from engine.runtime.log import LogFormat, Quoted
+from engine.runtime.log import log_to_stderr as begin_log
 
 
-def log_to_stderr(level: str) -> None:
-    """Send this process's log to standard error."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
+def log_to_stderr(level: str, log_format: LogFormat = "text") -> None:
+    """Send this process's log, and its workers', to standard error."""
+    begin_log(level, log_format, "%(asctime)s %(levelname)s %(message)s")
 
 
-def quoted(value: str | float) -> str:
-    """A value that may come from a client: none begins a line, or a field, of its own."""
-    text = str(value)[:_VALUE_CHARS]
-    return text if _BARE.fullmatch(text) else json.dumps(text)
+def quoted(value: str | float) -> Quoted:
+    """A value that may come from a client, for a line's `%s`."""
+    return Quoted(value)

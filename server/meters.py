@@ -110,7 +110,8 @@ class SpeechMeter:
 
     def ended(self, error: BaseException | None) -> None:
         """Book the request; what was said is left out."""
-        self._ledger.ended(self._asked, error, self.figures, {"bytes": self._bytes})
+        counts = {"bytes": self._bytes}
+        self._ledger.ended(self._asked, error, self.figures, counts, self._compute_s)
 
 
 class TranscriptMeter:

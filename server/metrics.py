@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from engine.types import Residence, Task, WorkerStatus
 from server.errors import ApiError
+from server.queueing import FairQueue
 from server.schemas.requests import RequestEntry
+from server.tallies import ended_connections, refusals
 
-METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+METRICS_MEDIA_TYPE = "text/plain; version=0.0.4"
 
 _TTFA_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 _RTF = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0)
@@ -52,14 +54,21 @@ class RequestTotals:
         self._outcomes: Counter[str] = Counter()
         self._underruns: Counter[str] = Counter()
         self._audio_s: defaultdict[str, float] = defaultdict(float)
+        self._left_compute_s: defaultdict[str, float] = defaultdict(float)
         self._ttfa_s: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(_TTFA_S))
         self._rtf: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(_RTF))
 
     def began(self, task: Task) -> None:
         self._in_flight[task] += 1
 
-    def ended(self, entry: RequestEntry, error: ApiError | None) -> None:
-        """Count a request that has begun; `error` is why it failed, if it did."""
+    def ended(self, entry: RequestEntry, error: ApiError | None, compute_s: float = 0.0) -> None:
+        """Count a request that has begun.
+
+        Args:
+            entry: What it cost.
+            error: Why it failed, if it did.
+            compute_s: That the engine's steps took for what it gave, s.
+        """
         self._in_flight[entry.task] -= 1
         labels = _labels(task=entry.task, engine=entry.engine)
         failure = _labels(
@@ -67,6 +76,8 @@ class RequestTotals:
         )
         self._outcomes[f'{labels},outcome="{entry.status}",{failure}'] += 1
         self._audio_s[labels] += entry.audio_s
+        if entry.status == "left":
+            self._left_compute_s[labels] += compute_s
         if entry.ttfa_s is not None:
             self._ttfa_s[labels].observe(entry.ttfa_s)
         if entry.rtf is not None:
@@ -81,6 +92,7 @@ class RequestTotals:
             *_lines("rhapsode_requests_in_flight", "gauge", flights),
             *_lines("rhapsode_requests_total", "counter", self._outcomes),
             *_lines("rhapsode_audio_seconds_total", "counter", self._audio_s),
+            *_lines("rhapsode_left_compute_seconds_total", "counter", self._left_compute_s),
             *_lines("rhapsode_underrun_streams_total", "counter", self._underruns),
             *_histogram_lines("rhapsode_ttfa_seconds", self._ttfa_s),
             *_histogram_lines("rhapsode_rtf", self._rtf),
@@ -114,6 +126,36 @@ def engine_metrics(engines: Mapping[str, tuple[WorkerStatus, ...]]) -> str:
     ]
     for metric, kind, figure in _WORKER_FIGURES:
         lines += _lines(metric, kind, {labels: figure(worker) for labels, worker in rows})
+    return "\n".join(lines) + "\n"
+
+
+def queue_metrics(queues: Mapping[str, FairQueue]) -> str:
+    """Who has a turn and who waits, in Prometheus's text format.
+
+    Args:
+        queues: By the engine's name.
+    """
+    running = {_labels(engine=name): queue.running for name, queue in queues.items()}
+    waiting = {
+        _labels(engine=name, tier=tier): queue.waiting_in(is_batch=tier == "batch")
+        for name, queue in queues.items()
+        for tier in ("interactive", "batch")
+    }
+    lines = [
+        *_lines("rhapsode_queue_running", "gauge", running),
+        *_lines("rhapsode_queue_waiting", "gauge", waiting),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def server_metrics() -> str:
+    """What the server as a whole refused and ended, in Prometheus's text format."""
+    refused = {_labels(reason=reason): count for reason, count in refusals.items()}
+    ended = {_labels(reason=reason): count for reason, count in ended_connections.items()}
+    lines = [
+        *_lines("rhapsode_refusals_total", "counter", refused),
+        *_lines("rhapsode_ended_connections_total", "counter", ended),
+    ]
     return "\n".join(lines) + "\n"
 
 

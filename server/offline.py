@@ -15,6 +15,7 @@ from engine.errors import UnknownVoice, WorkerUnavailable
 from engine.types import EngineInfo, Segment, Task
 from server.app import create_library, create_pools, pools_of
 from server.catalog import Catalog, Engines
+from server.decoders import Decoders
 from server.recording import Recording
 from server.schemas.body import refusal
 from server.schemas.speech import SpeechRequest
@@ -62,6 +63,7 @@ async def speak_to(
 async def transcribe_file(
     path: Path,
     catalog: Catalog,
+    decoders: Decoders,
     settings: Settings,
     body: TranscriptionRequest,
     on_progress: Callable[[float, float | None], None],
@@ -71,6 +73,7 @@ async def transcribe_file(
     Args:
         path: Audio, or a video.
         catalog: Of engines that run.
+        decoders: Where it is decoded.
         settings: Checked.
         body: What a request would say.
         on_progress: Told seconds transcribed and, once it is known, the recording's duration.
@@ -80,8 +83,8 @@ async def transcribe_file(
     """
     engine = catalog.transcription_engine(body.model)
     info = await engine.ready()
-    with path.open("rb") as file, ThreadPoolExecutor(1) as threads:
-        recording = Recording(file, info.sample_rate, settings.limits.decode, threads)
+    with path.open("rb") as file:
+        recording = Recording(file, info.sample_rate, settings.limits.decode, decoders)
         await recording.open()
         parts = engine.transcribe(recording.blocks(), engine_options(body, "transcribe"), "cli")
 

@@ -10,9 +10,10 @@ from msgspec import Struct
 
 from engine.errors import WorkerUnavailable
 from engine.types import Samples, Segment, TranscribeOptions, TranscriptInfo
-from server.audio.decode import DecodeError, DecodeLimits, decode_clip
+from server.audio.decode import DecodeError, DecodeLimits
 from server.audio.shaper import Shaper
 from server.catalog import Catalog
+from server.decoders import Decoders
 from server.errors import ApiError
 from server.languages import language_code
 from server.library import VoiceLibrary
@@ -41,11 +42,13 @@ class PromptReader:
     Args:
         library: Has the threads for what blocks.
         catalog: Of the engines that transcribe.
+        decoders: Where recordings are decoded.
     """
 
-    def __init__(self, library: VoiceLibrary, catalog: Catalog) -> None:
+    def __init__(self, library: VoiceLibrary, catalog: Catalog, decoders: Decoders) -> None:
         self._library = library
         self._catalog = catalog
+        self._decoders = decoders
 
     async def read(self, recording: BinaryIO, param: str) -> CheckedPrompt:
         """Decode a recording and check it.
@@ -55,9 +58,10 @@ class PromptReader:
             param: The wire's field that it came in.
         Raises:
             ApiError: 400, not audio, or nothing to clone a voice from.
+            Overloaded, WorkerUnavailable: see `Decoders.decode`.
         """
         try:
-            samples, sample_rate = await self._library.run(partial(decode_clip, recording, _LIMITS))
+            samples, sample_rate = await self._decoders.decode_clip(recording, _LIMITS)
             return await self._library.run(partial(check_prompt, samples, sample_rate))
         except (DecodeError, PromptRefused) as exc:
             raise ApiError(400, str(exc), param=param, code="invalid_value") from exc

@@ -11,6 +11,18 @@ from engine.errors import Overloaded
 _RETRY_S = 1.0
 
 
+class NoTurn(Overloaded):
+    """A request gets no turn.
+
+    Attributes:
+        limit: The setting that it ran into.
+    """
+
+    def __init__(self, message: str, limit: str) -> None:
+        super().__init__(message, _RETRY_S)
+        self.limit = limit
+
+
 class Waiter(Struct, frozen=True, eq=False):
     """One request."""
 
@@ -46,21 +58,27 @@ class FairQueue:
 
     @property
     def waiting(self) -> int:
-        return sum(len(each) for each in (*self._interactive.values(), *self._batch.values()))
+        return self.waiting_in(is_batch=False) + self.waiting_in(is_batch=True)
+
+    def waiting_in(self, *, is_batch: bool) -> int:
+        """Of those that wait."""
+        return sum(map(len, (self._batch if is_batch else self._interactive).values()))
 
     def enter(self, waiter: Waiter) -> bool:
         """Whether it runs at once; otherwise it waits until `leave` gives it.
 
         Raises:
-            Overloaded: enough wait already.
+            NoTurn: enough wait already.
         """
         if self._running < self._slots:
             self._running += 1
             return True
         if self.waiting >= self._max_waiting:
-            raise Overloaded("the engine is full, and so is its queue", _RETRY_S)
+            raise NoTurn("the engine is full, and so is its queue", "queue.waiting")
         if waiter.key is not None and self._waiting_of(waiter.key) >= self._max_key_waiting:
-            raise Overloaded("too many requests of this API key wait for the engine", _RETRY_S)
+            raise NoTurn(
+                "too many requests of this API key wait for the engine", "queue.key_waiting"
+            )
         self._line(waiter).setdefault(waiter.key, deque()).append(waiter)
         return False
 

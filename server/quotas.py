@@ -106,7 +106,7 @@ class Quotas:
             }
         )
         if wait_s:
-            raise _refused(f"requests a minute: {bucket.per_minute}", wait_s)
+            raise _refused("requests_per_minute", f"requests a minute: {bucket.per_minute}", wait_s)
 
     def spend_chars(self, key: str | None, chars: int) -> None:
         """Spend characters of text that is to be spoken.
@@ -117,7 +117,7 @@ class Quotas:
         if key is None or (bucket := self._chars.get(key)) is None:
             return
         if wait_s := bucket.take(chars):
-            raise _refused(f"characters a minute: {bucket.per_minute}", wait_s)
+            raise _refused("chars_per_minute", f"characters a minute: {bucket.per_minute}", wait_s)
 
     @contextmanager
     def in_flight(self, key: str | None) -> Iterator[None]:
@@ -130,7 +130,7 @@ class Quotas:
             yield
             return
         if self._in_flight[key] >= limit:
-            raise _refused(f"requests at once: {limit}", _RETRY_IN_FLIGHT_S)
+            raise _refused("requests_in_flight", f"requests at once: {limit}", _RETRY_IN_FLIGHT_S)
         self._in_flight[key] += 1
         try:
             yield
@@ -138,6 +138,7 @@ class Quotas:
             self._in_flight[key] -= 1
 
 
-def _refused(limit: str, wait_s: float) -> ApiError:
-    message = f"Rate limit reached for this API key; {limit}. Try again in {ceil(wait_s)} s."
-    return ApiError(429, message, code="rate_limit_exceeded", headers=retry_headers(wait_s))
+def _refused(limit: str, said: str, wait_s: float) -> ApiError:
+    message = f"Rate limit reached for this API key; {said}. Try again in {ceil(wait_s)} s."
+    headers = retry_headers(wait_s)
+    return ApiError(429, message, code="rate_limit_exceeded", headers=headers, limit=limit)

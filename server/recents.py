@@ -6,16 +6,16 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import asdict
 
+from engine.runtime.log import Fields
 from engine.types import Task
 from server.context import RequestContext
 from server.errors import ApiError, ClientGone, as_api_error
-from server.log import quoted
 from server.metrics import RequestTotals
 from server.schemas.requests import RequestEntry, RequestFigures
 
@@ -38,7 +38,13 @@ class Asked(Struct, frozen=True, kw_only=True):
     voice: str | None = None
     format: str
     facts: Mapping[str, str | int] = {}
-    """Others, for the log alone."""
+    """Others, for the log and the trace alone."""
+    began_at: float = field(default_factory=time.perf_counter)
+    """When all of this was known: time.perf_counter() seconds."""
+
+
+Trace: TypeAlias = Callable[[Asked, RequestEntry], None]
+"""Told of each request that has ended."""
 
 
 class Ledger:
@@ -46,12 +52,15 @@ class Ledger:
 
     It is kept in memory: a server that starts again begins with an empty one.
 
+    Args:
+        trace: None: there are no traces.
     Attributes:
         totals: Since the server started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trace: Trace | None = None) -> None:
         self.totals = RequestTotals()
+        self._trace = trace
         self._recent: deque[tuple[str | None, RequestEntry]] = deque(maxlen=_KEPT)
 
     def began(self, asked: Asked) -> None:
@@ -63,6 +72,7 @@ class Ledger:
         error: BaseException | None,
         figures: RequestFigures,
         counts: Mapping[str, float],
+        compute_s: float = 0.0,
     ) -> None:
         """Book a request that has begun, and log it: one line.
 
@@ -71,6 +81,7 @@ class Ledger:
             error: None of one that is done.
             figures: What it cost.
             counts: Others, for the log alone.
+            compute_s: That the engine's steps took for what it gave, s.
         """
         status = _status(error)
         failure = _failure(error) if status == "failed" else None
@@ -87,7 +98,9 @@ class Ledger:
             **asdict(figures),
         )
         self._recent.appendleft((asked.owner, entry))
-        self.totals.ended(entry, failure)
+        self.totals.ended(entry, failure, compute_s)
+        if self._trace is not None:
+            self._trace(asked, entry)
         _log(asked, error, figures, counts)
 
     def recent(self, owner: str | None) -> tuple[RequestEntry, ...]:
@@ -114,8 +127,7 @@ def _log(
         **counts,
         **asdict(figures),
     }
-    known = ((name, value) for name, value in line.items() if value is not None)
-    logger.info("%s", " ".join(f"{name}={quoted(value)}" for name, value in known))
+    logger.info("%s", Fields(line))
 
 
 def _status(error: BaseException | None) -> Literal["done", "failed", "left"]:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
-from concurrent.futures import Executor
+from contextlib import aclosing
 from typing import BinaryIO
 
 from engine.types import Samples
-from server.audio.decode import DecodeLimits, decode
+from server.audio.decode import DecodeLimits
+from server.decoders import Decoders
 
 
 class Recording:
     """A file on its way to an engine. `is_read` once all of it has been decoded.
 
     Args:
-        file: Seekable; stays open until `blocks` has ended.
+        file: Seekable; stays open until `open` has ended.
         sample_rate: Hz, of the blocks.
         limits: Beyond which it is refused.
-        threads: Where it is decoded.
+        decoders: Where it is decoded.
     """
 
     def __init__(
-        self, file: BinaryIO, sample_rate: int, limits: DecodeLimits, threads: Executor
+        self, file: BinaryIO, sample_rate: int, limits: DecodeLimits, decoders: Decoders
     ) -> None:
-        self._blocks = decode(file, sample_rate, limits)
+        self._decoded = decoders.decode(file, sample_rate, limits)
         self._sample_rate = sample_rate
-        self._threads = threads
         self._samples = 0
         self._first: Samples | None = None
         self.is_read = False
@@ -41,27 +40,27 @@ class Recording:
 
         Raises:
             DecodeError: not audio.
+            Overloaded, WorkerUnavailable: see `Decoders.decode`.
         """
-        self._first = await self._next()
+        self._first, _ = await anext(self._decoded)
+
+    async def aclose(self) -> None:
+        """End its decoder, whether or not `blocks` was begun; once nobody reads them."""
+        await self._decoded.aclose()
 
     async def blocks(self) -> AsyncGenerator[Samples, None]:
-        """Float32 mono [T], about half a second each. Once, after `open`.
+        """Float32 mono [T], a second each at most. Once, after `open`.
 
         Raises:
             DecodeError: broken, or beyond the limits.
+            WorkerUnavailable: its decoder was lost.
         """
-        block, self._first = self._first, None
-        while block is not None:
-            self._samples += len(block)
-            yield block
-            block = await self._next()
+        async with aclosing(self._decoded):
+            first, self._first = self._first, None
+            assert first is not None, "it was not opened"
+            self._samples = len(first)
+            yield first
+            async for block, _ in self._decoded:
+                self._samples += len(block)
+                yield block
         self.is_read = True
-
-    async def _next(self) -> Samples | None:
-        loop = asyncio.get_running_loop()
-        step = loop.run_in_executor(self._threads, next, self._blocks, None)
-        try:
-            return await asyncio.shield(step)
-        finally:
-            # When this is cancelled, the thread still reads the file until it has the block.
-            await asyncio.wait({step})

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from engine.config import OptionValue, PoolConfig
 from engine.registry import PLUGINS
+from engine.runtime.log import LogFormat
 from engine.types import Task
 from server.audio.decode import DecodeLimits
 from voices.limits import StoreLimits
@@ -181,13 +182,21 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call; none by default."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: LogFormat = "text"
+    """"json": one object a line, of the workers too."""
+    tracing: bool = False
+    """Send a trace of each request to where OTEL_EXPORTER_OTLP_ENDPOINT says; needs [otel]."""
+    tracing_endpoint: str | None = None
+    """Or to this collector, by OTLP over HTTP: "http://127.0.0.1:4318"."""
     drain_s: int = 30
     """How long streams may go on after SIGTERM, s."""
     announce_s: float = 0.0
     """How long requests are taken after SIGTERM while /ready says 503 already, s: for a balancer to
     see it."""
     codec_threads: int = 2
-    """Threads that encode and decode audio."""
+    """Threads that encode audio."""
+    recordings: int = 256
+    """Recordings that are open at once, a process each; one more is refused."""
     limits: Limits = Limits()
     queue: QueueSettings = QueueSettings()
     pool: PoolConfig = PoolConfig()
@@ -221,6 +230,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("port must be within 0 and 65535")
         if self.codec_threads < 1:
             raise ValueError("codec_threads must be 1 or more")
+        if self.recordings < 1:
+            raise ValueError("recordings must be 1 or more")
         if not self.announce_s >= 0:
             raise ValueError("announce_s must be 0 or more")
         for name, engine in self.engines.items():

@@ -112,7 +112,9 @@ def stream_encoded(
 ) -> AsyncGenerator[EncodedChunk, None]:
     """The answer's bytes as the engine speaks."""
     encoder = create_encoder(plan.response_format, plan.sample_rate)
-    executor = None if plan.response_format in _UNCOMPRESSED else threads
+    # Stretching costs four times what resampling does: one stream would hold up all the others.
+    is_cheap = plan.response_format in _UNCOMPRESSED and plan.tempo == 1.0
+    executor = None if is_cheap else threads
     return encode_chunks(chunks, plan.shaper(), encoder, executor)
 
 

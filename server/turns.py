@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
-from engine.errors import Overloaded
 from server.context import RequestContext
-from server.queueing import FairQueue, Waiter
+from server.queueing import FairQueue, NoTurn, Waiter
 from server.quotas import Quotas
 from server.settings import Settings
 
 T = TypeVar("T")
-
-_RETRY_S = 1.0
 
 
 class Turns:
@@ -57,7 +55,7 @@ class Turns:
             characters: Of text that will be spoken.
         Raises:
             ApiError: 429, the key has reached a limit of its own.
-            Overloaded: too many wait, or it has waited long enough.
+            NoTurn: too many wait, or it has waited long enough.
         """
         async with aclosing(parts):
             with self._quotas.in_flight(context.key):
@@ -71,6 +69,7 @@ class Turns:
         waiter = Waiter(context.key, context.is_batch)
         if not queue.enter(waiter):
             await self._called(queue, waiter)
+        context.marks["turn"] = time.perf_counter()
         try:
             yield
         finally:
@@ -92,7 +91,8 @@ class Turns:
                 queue.give_up(waiter)
             if isinstance(exc, TimeoutError):
                 message = f"the engine is full; waited {wait_s:g} s for a turn"
-                raise Overloaded(message, _RETRY_S) from None
+                limit = "queue.batch_wait_s" if waiter.is_batch else "queue.wait_s"
+                raise NoTurn(message, limit) from None
             raise
         finally:
             del self._calls[waiter]

@@ -13,6 +13,7 @@ import msgspec
 
 from server.app import create_library
 from server.catalog import Catalog, Engines
+from server.decoders import Decoders
 from server.enrollment import Enroller
 from server.library import VoiceLibrary
 from server.log import log_to_stderr
@@ -68,10 +69,13 @@ def add(settings: Settings, args: argparse.Namespace) -> int:
     draft = VoiceDraft(name=args.name, language=args.language, prompt_text=args.text)
 
     async def enrol() -> VoiceProfile:
-        async with running_catalog(settings, "transcription") as catalog:
+        async with (
+            running_catalog(settings, "transcription") as catalog,
+            Decoders(1) as decoders,
+        ):
             with ThreadPoolExecutor(1) as threads, args.recording.open("rb") as file:
                 library = create_library(settings, catalog, threads)
-                enroller = Enroller(library, catalog)
+                enroller = Enroller(library, catalog, decoders)
                 return await enroller.enrol(file, draft, may_transcribe=True, request_id="cli")
 
     return _show(asyncio.run(enrol()))

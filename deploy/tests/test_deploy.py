@@ -16,7 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from deploy.tests.clean_root import DOCKERFILE, OnlyForRoot, Seen, clean_root
 from deploy.tests.recipe import stages
 from engine.types import DeviceMemory, WorkerStatus
-from server.metrics import RequestTotals, engine_metrics
+from server.metrics import RequestTotals, engine_metrics, queue_metrics, server_metrics
 from server.schemas.requests import RequestEntry
 from server.settings import load_settings
 
@@ -177,7 +177,7 @@ def rendered_metrics() -> dict[str, str]:
         ),
         None,
     )  # fmt: skip
-    text = engine_metrics({"e": (worker,)}) + totals.text()
+    text = engine_metrics({"e": (worker,)}) + queue_metrics({}) + totals.text() + server_metrics()
     return dict(re.findall(r"(?m)^# TYPE (\w+) (\w+)$", text))
 
 

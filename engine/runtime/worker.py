@@ -28,6 +28,7 @@ from engine.protocol import Synthesizer, Transcriber
 from engine.runtime.capacity import Capacity
 from engine.runtime.heartbeat import Pulse
 from engine.runtime.listening import ListenLoop
+from engine.runtime.log import log_as_parent_does
 from engine.runtime.loop import SpeechLoop
 from engine.runtime.placement import Placement
 from engine.runtime.wire import (
@@ -66,9 +67,7 @@ def main() -> None:
     parser.add_argument("--beat-s", type=float, default=1.0)
     parser.add_argument("--log-level", default="INFO")
     args = parser.parse_args()
-    logging.basicConfig(
-        level=args.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    log_as_parent_does(args.log_level)
     # The server decides when a worker ends: it drains first. Both signals reach the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -21,7 +21,7 @@ from server.audio.errors import DecodeError
 from server.audio.filters import FilterChain
 from server.audio.sniff import sniff
 
-__all__ = ["DecodeError", "DecodeLimits", "decode", "decode_clip"]
+__all__ = ["DecodeError", "DecodeLimits", "decode", "decode_clip", "decode_with_rate"]
 
 _KINDS = "flac, mp3, mp4, mpeg, mpga, m4a, ogg, oga, opus, wav, webm"
 
@@ -75,9 +75,8 @@ def decode(
         with Path(source).open("rb") as file:
             yield from decode(file, sample_rate, limits)
         return
-    with _opened(source) as container:
-        frames = _checked(_frames(container), limits)
-        yield from _in_blocks(_resampled(frames, sample_rate), sample_rate // 2)
+    for block, _ in decode_with_rate(source, sample_rate, limits):
+        yield block
 
 
 def decode_clip(source: BinaryIO, limits: DecodeLimits) -> tuple[Samples, int]:
@@ -85,11 +84,20 @@ def decode_clip(source: BinaryIO, limits: DecodeLimits) -> tuple[Samples, int]:
 
     As `decode` in all else.
     """
+    blocks, rates = zip(*decode_with_rate(source, None, limits), strict=True)
+    return np.concatenate(blocks), rates[0]
+
+
+def decode_with_rate(
+    source: BinaryIO, sample_rate: int | None, limits: DecodeLimits
+) -> Iterator[tuple[Samples, int]]:
+    """As `decode`, each block with its rate, Hz; None is the rate that the file begins with."""
     with _opened(source) as container:
         frames = _checked(_frames(container), limits)
         first = next(frames)
-        sample_rate = first.sample_rate
-        return _joined(list(_resampled(chain([first], frames), sample_rate))), sample_rate
+        rate = sample_rate or first.sample_rate
+        for block in _in_blocks(_resampled(chain([first], frames), rate), rate // 2):
+            yield block, rate
 
 
 @contextmanager

@@ -13,6 +13,9 @@ from server.audio.filters import EMPTY, FilterChain
 # At its end atempo drops what it has not yet placed: up to 0.25 s of its input, at tempo 4.
 # Silence of this length pushes all speech out before that.
 _TAIL_S = 0.5
+# The filters keep room for the longest frame that they have seen: one of 4 s costs each stream
+# megabytes.
+_FRAME_S = 0.2
 
 
 class Shaper:
@@ -43,7 +46,13 @@ class Shaper:
         """What is ready after these samples; maybe nothing. Not a copy if nothing is to do."""
         if self._chain is None or len(samples) == 0:
             return samples
-        ready = self._chain.push(self._frame(samples))
+        step = int(_FRAME_S * self._in_rate)
+        ready = np.concatenate(
+            [
+                self._chain.push(self._frame(samples[start : start + step]))
+                for start in range(0, len(samples), step)
+            ]
+        )
         self._pushed_samples += len(samples)
         self._given_samples += len(ready)
         return ready

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from mcp.server.stdio import stdio_server
 
 from server.app import create_library
+from server.decoders import Decoders
 from server.enrollment import Enroller
 from server.keys import Keyring
 from server.mcp.protocol import create_protocol
@@ -36,11 +37,15 @@ async def serve_stdio(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     # Standard output is the protocol's before an engine starts: whatever a worker prints goes to
     # standard error.
-    async with stdio_server() as (reading, writing), running_catalog(settings) as catalog:
+    async with (
+        stdio_server() as (reading, writing),
+        running_catalog(settings) as catalog,
+        Decoders(settings.recordings, log_level=settings.log_level) as decoders,
+    ):
         with ThreadPoolExecutor(settings.codec_threads) as threads:
             library = create_library(settings, catalog, threads)
-            enroller = Enroller(library, catalog)
+            enroller = Enroller(library, catalog, decoders)
             turns = Turns(settings, Quotas(Keyring(())))
-            tools = Tools(settings, catalog, library, enroller, Ledger(), threads, turns)
+            tools = Tools(settings, catalog, library, enroller, Ledger(), threads, decoders, turns)
             protocol = create_protocol(tools)
             await protocol.run(reading, writing, protocol.create_initialization_options())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from contextlib import aclosing
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 from engine.errors import UnknownVoice
 from server.audio.formats import FORMATS, ResponseFormat
 from server.catalog import Catalog
+from server.decoders import Decoders
 from server.enrollment import Enroller
 from server.errors import ApiError
 from server.library import VoiceLibrary
@@ -43,7 +45,8 @@ class Tools:
         library: Of stored voices; its threads read and write files.
         enroller: Takes voices in.
         ledger: Where requests are booked.
-        codecs: Where audio is encoded and decoded.
+        codecs: Where audio is encoded.
+        decoders: Where recordings are decoded.
         turns: Where requests wait for an engine.
     Raises:
         SettingsError: an allowed folder is not there.
@@ -57,6 +60,7 @@ class Tools:
         enroller: Enroller,
         ledger: Ledger,
         codecs: Executor,
+        decoders: Decoders,
         turns: Turns,
     ) -> None:
         self._settings = settings
@@ -65,6 +69,7 @@ class Tools:
         self._enroller = enroller
         self._ledger = ledger
         self._codecs = codecs
+        self._decoders = decoders
         self._turns = turns
         self._folders = Folders(settings.mcp.folders)
 
@@ -98,7 +103,11 @@ class Tools:
             engine=engine.name,
             voice=body.voice_name,
             format=response_format,
-            facts={"characters": len(body.input), "client": "mcp"},
+            facts={
+                "characters": len(body.input),
+                "voice_kind": voice.how or "own",
+                "client": "mcp",
+            },
         )
         meter = SpeechMeter(self._ledger, asked, info.sample_rate, plan.tempo)
         spoken = engine.synthesize(plan.request, call.context.request_id, source)
@@ -133,7 +142,7 @@ class Tools:
             engine = self._catalog.transcription_engine(body.model)
             info = await engine.ready()
             limits = self._settings.limits.decode
-            recording = Recording(file, info.sample_rate, limits, self._codecs)
+            recording = Recording(file, info.sample_rate, limits, self._decoders)
             await recording.open()
             asked = Asked(
                 context=call.context,
@@ -148,8 +157,9 @@ class Tools:
             request_id = call.context.request_id
             heard = engine.transcribe(recording.blocks(), options, request_id)
             parts = meter.watch(self._turns.taken(engine.name, call.context, heard))
-            with metered(meter):
-                transcript = await collect("transcribe", recording, told_heard(parts, call))
+            async with aclosing(recording):
+                with metered(meter):
+                    transcript = await collect("transcribe", recording, told_heard(parts, call))
         note = "" if info.is_accurate else f"{info.name} gets many words wrong."
         return Answer(text=whole(transcript, body)[0].decode(), note=note)
 

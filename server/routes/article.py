@@ -210,7 +210,11 @@ async def _begin(
         engine=engine.name,
         voice="prompt_audio" if body.ref_audio is not None else body.voice_name,
         format=response_format,
-        facts={"characters": len(body.input), **client_facts(request.headers)},
+        facts={
+            "characters": len(body.input),
+            "voice_kind": voice.how or "own",
+            **client_facts(request.headers),
+        },
     )
     meter = SpeechMeter(desk.ledger, asked, info.sample_rate, plan.tempo)
     spoken = engine.synthesize(plan.request, context.request_id, source)

@@ -14,10 +14,11 @@ from engine.runtime.pool import EnginePool
 from engine.runtime.residency import Goal
 from engine.types import WorkerStatus
 from server.errors import ApiError
-from server.metrics import METRICS_MEDIA_TYPE, engine_metrics
+from server.metrics import METRICS_MEDIA_TYPE, engine_metrics, queue_metrics, server_metrics
 from server.recents import Ledger
 from server.routes import GET
 from server.schemas.engines import EngineEntry, EngineList, EngineWorker
+from server.turns import Turns
 
 Pools: TypeAlias = Mapping[str, EnginePool]
 """The engines that have workers, by name."""
@@ -57,11 +58,14 @@ async def stop_engine(name: FromPath[str], pools: NamedDependency[Pools]) -> Eng
 
 @route("/metrics", http_method=GET)
 async def get_metrics(
-    pools: NamedDependency[Pools], ledger: NamedDependency[Ledger]
+    pools: NamedDependency[Pools],
+    ledger: NamedDependency[Ledger],
+    turns: NamedDependency[Turns],
 ) -> Response[str]:
     """For Prometheus."""
     workers = {name: await pool.inspect() for name, pool in pools.items()}
-    text = engine_metrics(workers) + ledger.totals.text()
+    queues = {name: turns.queue_of(name) for name in pools}
+    text = engine_metrics(workers) + queue_metrics(queues) + ledger.totals.text() + server_metrics()
     return Response(text, media_type=METRICS_MEDIA_TYPE)
 
 

@@ -73,7 +73,11 @@ async def create_speech(
         engine=engine.name,
         voice=body.voice_name if body.ref_audio is None else "ref_audio",
         format=plan.response_format,
-        facts={"characters": len(body.input), **client_facts(request.headers)},
+        facts={
+            "characters": len(body.input),
+            "voice_kind": voice.how or "own",
+            **client_facts(request.headers),
+        },
     )
     meter = SpeechMeter(ledger, asked, info.sample_rate, plan.tempo)
     spoken = engine.synthesize(plan.request, context.request_id, source)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import Any
 
@@ -17,6 +16,7 @@ from engine.types import EngineInfo, Segment, TranscriptInfo
 from server.auth import owner_of
 from server.catalog import Catalog, engine_headers
 from server.context import client_facts, context_of
+from server.decoders import Decoders
 from server.forms import read_form, sound_of
 from server.meters import TranscriptMeter
 from server.recents import Asked, Ledger
@@ -43,12 +43,12 @@ async def create_transcription(
     request: Request[Any, Any, Any],
     catalog: NamedDependency[Catalog],
     settings: NamedDependency[Settings],
-    codecs: NamedDependency[Executor],
+    decoders: NamedDependency[Decoders],
     ledger: NamedDependency[Ledger],
     turns: NamedDependency[Turns],
 ) -> ASGIApp:
     """Write down what is said, in its own language."""
-    return await _answer(request, catalog, settings, codecs, ledger, turns, "transcribe")
+    return await _answer(request, catalog, settings, decoders, ledger, turns, "transcribe")
 
 
 @post("/v1/audio/translations", status_code=200)
@@ -56,19 +56,19 @@ async def create_translation(
     request: Request[Any, Any, Any],
     catalog: NamedDependency[Catalog],
     settings: NamedDependency[Settings],
-    codecs: NamedDependency[Executor],
+    decoders: NamedDependency[Decoders],
     ledger: NamedDependency[Ledger],
     turns: NamedDependency[Turns],
 ) -> ASGIApp:
     """Write down what is said, in English."""
-    return await _answer(request, catalog, settings, codecs, ledger, turns, "translate")
+    return await _answer(request, catalog, settings, decoders, ledger, turns, "translate")
 
 
 async def _answer(
     request: Request[Any, Any, Any],
     catalog: Catalog,
     settings: Settings,
-    codecs: Executor,
+    decoders: Decoders,
     ledger: Ledger,
     turns: Turns,
     task: Task,
@@ -79,8 +79,8 @@ async def _answer(
     options = engine_options(body, task)
     engine = catalog.transcription_engine(body.model)
     info = await unless_gone(request.receive, engine.ready())
-    recording = Recording(sound, info.sample_rate, settings.limits.decode, codecs)
-    await recording.open()
+    recording = Recording(sound, info.sample_rate, settings.limits.decode, decoders)
+    await unless_gone(request.receive, recording.open())
     context = context_of(request.scope)
     asked = Asked(
         context=context,
@@ -101,6 +101,7 @@ async def _answer(
         transcript = await unless_gone(request.receive, work)
     except (Exception, asyncio.CancelledError) as exc:
         meter.ended(exc)
+        await recording.aclose()
         raise
     meter.ended(None)
     content, media_type = whole(transcript, body)
