@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import pytest
 from openai import OpenAI
 
-from compat_tests.process import running_jobs
+from compat_tests.process import ServerProcess, running_jobs
 from compat_tests.texts import LONGEST, SENTENCE
 from compat_tests.waiting import wait_for
 from compat_tests.wire import connect, read_chunks, read_head, speech_request
 
 FREED_WITHIN_S = 1.0
+SPARE_DESCRIPTORS = 3
+"""Of those who look at the server at that moment."""
 LONG_REQUEST = {
     "model": "tts-1",
     "voice": "alloy",
@@ -26,6 +29,11 @@ LONG_REQUEST = {
 @pytest.fixture
 def base_url(http: httpx.Client) -> str:
     return str(http.base_url).rstrip("/")
+
+
+def descriptors(server: ServerProcess) -> int:
+    """How many the server has open."""
+    return sum(1 for _ in Path(f"/proc/{server.pid}/fd").iterdir())
 
 
 @pytest.fixture
@@ -86,6 +94,34 @@ def test_a_crowd_that_leaves_frees_every_worker(
             assert status == httpx.codes.OK
             assert next(read_chunks(stream))
         assert running_jobs(base_url) == crowd
+    assert_freed()
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_fifty_that_leave_at_once_leave_nothing_open(
+    own_server: ServerProcess, assert_freed: Callable[[], None], is_heard: bool
+) -> None:
+    base_url, leavers = own_server.base_url, 50
+
+    def leave() -> None:
+        with ExitStack() as connections:
+            for _ in range(leavers):
+                connection = connections.enter_context(connect(base_url))
+                connection.sendall(speech_request(base_url, LONG_REQUEST))
+                if is_heard:
+                    stream = connections.enter_context(connection.makefile("rb"))
+                    assert read_head(stream)[0] == httpx.codes.OK
+            if is_heard:
+                assert running_jobs(base_url) == leavers
+        wait_for(lambda: running_jobs(base_url) == 0, FREED_WITHIN_S, "no job is left")
+
+    # What is opened once and kept, as a thread's, is no leak.
+    leave()
+    before = descriptors(own_server)
+    leave()
+    wait_for(
+        lambda: descriptors(own_server) <= before + SPARE_DESCRIPTORS, 2.0, "none is left open"
+    )
     assert_freed()
 
 

@@ -1,15 +1,17 @@
 """Full means a quick refusal, and the SDK comes back by itself."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import openai
 import pytest
 from openai import OpenAI
 
 from compat_tests.conftest import API_KEY, TIMEOUT_S
 from compat_tests.process import ServerProcess, running_jobs
-from compat_tests.texts import LONGEST
+from compat_tests.texts import LONGEST, SENTENCE
 from compat_tests.waiting import wait_for
 
 
@@ -61,3 +63,42 @@ def test_one_job_too_many_is_refused_and_the_sdk_comes_back(narrow: ServerProces
         2.0,
         "the retry is logged",
     )
+
+
+CROWD = 50
+SPOKEN = {"model": "tts-1", "voice": "alloy", "input": SENTENCE, "response_format": "pcm"}
+
+
+def ask_at_once(server: ServerProcess) -> tuple[bytes, list[httpx.Response]]:
+    """What a lone client hears, and the answers of a crowd with the same request."""
+    limits = httpx.Limits(max_connections=CROWD)
+    with (
+        httpx.Client(base_url=server.base_url, timeout=TIMEOUT_S, limits=limits) as http,
+        ThreadPoolExecutor(CROWD) as threads,
+    ):
+        alone = http.post("/v1/audio/speech", json=SPOKEN).raise_for_status().content
+        calls = [threads.submit(http.post, "/v1/audio/speech", json=SPOKEN) for _ in range(CROWD)]
+        return alone, [call.result(TIMEOUT_S) for call in calls]
+
+
+def test_a_crowd_hears_what_a_lone_client_hears(
+    server_factory: Callable[[Mapping[str, str]], ServerProcess],
+) -> None:
+    alone, answers = ask_at_once(server_factory({}))
+    assert Counter(answer.status_code for answer in answers) == {httpx.codes.OK: CROWD}
+    assert all(answer.content == alone for answer in answers)
+
+
+def test_a_crowd_that_is_too_large_is_served_or_told_to_come_back(
+    server_factory: Callable[[Mapping[str, str]], ServerProcess],
+) -> None:
+    small = {"RHAPSODE_POOL__MAX_JOBS": "2", "RHAPSODE_QUEUE__WAITING": "4"}
+    alone, answers = ask_at_once(server_factory(small))
+    served = [answer for answer in answers if answer.status_code == httpx.codes.OK]
+    refused = [answer for answer in answers if answer not in served]
+    assert served
+    assert refused
+    assert all(answer.content == alone for answer in served)
+    assert {answer.status_code for answer in refused} == {httpx.codes.TOO_MANY_REQUESTS}
+    assert all(answer.json()["error"]["code"] == "overloaded" for answer in refused)
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)

@@ -1,4 +1,5 @@
-"""What `bench glm` found over the number of streams, as a picture. Needs matplotlib."""
+"""What `bench glm` found over the number of streams, or `bench load`, as a picture. Needs
+matplotlib."""
 
 from __future__ import annotations
 
@@ -8,10 +9,12 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from server.bench.load_plot import LoadFigures, draw_load
 from server.bench.measure import BenchError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _INCHES = (8.0, 4.0)
 _DOTS_AN_INCH = 200
@@ -42,8 +45,10 @@ class _Figures(Struct, frozen=True):
     players: tuple[_Row, ...] = ()
 
 
-class _Report(Struct, frozen=True):
-    figures: _Figures
+class _Head(Struct, frozen=True):
+    """Of any report; what its figures are is decided by what is in them."""
+
+    figures: msgspec.Raw
     rhapsode: str
     cores: int
     commit: str | None = None
@@ -57,19 +62,30 @@ class _Report(Struct, frozen=True):
         return f"{hardware} · rhapsode {self.rhapsode} · commit {self.commit or 'unknown'}"
 
 
+class _Plan(Struct, frozen=True):
+    scenario: str | None = None
+    """Of a load."""
+
+
+class _Kind(Struct, frozen=True):
+    plan: _Plan = _Plan()
+
+
 def draw(file: Path) -> Path | None:
-    """Draw a report of `bench glm` into a PNG beside it.
+    """Draw a report of `bench glm` or `bench load` into a PNG beside it.
 
     Returns:
-        Where it is; None: no number of streams was measured.
+        Where it is; None: nothing was measured that is drawn.
     Raises:
         BenchError: the file is no such report, or there is no matplotlib.
     """
     try:
-        report = msgspec.json.decode(file.read_bytes(), type=_Report)
+        head = msgspec.json.decode(file.read_bytes(), type=_Head)
+        figures = _read_figures(head.figures)
     except msgspec.DecodeError as exc:
-        raise BenchError(f"{file} is no report of `rhapsode bench glm`: {exc}") from exc
-    if not report.figures.streams:
+        message = f"{file} is no report of `rhapsode bench glm` or `bench load`: {exc}"
+        raise BenchError(message) from exc
+    if isinstance(figures, _Figures) and not figures.streams:
         return None
     try:
         from matplotlib.figure import Figure
@@ -81,13 +97,28 @@ def draw(file: Path) -> Path | None:
         ) from exc
     with context(_STYLE):
         figure = Figure(figsize=_INCHES, dpi=_DOTS_AN_INCH, layout="constrained")
-        waits, audio = figure.subplots(1, 2)
-        _draw_waits(waits, report.figures)
-        _draw_audio(audio, report.figures)
-        figure.suptitle(f"{report.title}\n{report.figures.engine}", fontsize=9.5)
+        if isinstance(figures, LoadFigures):
+            if not draw_load(figure, figures):
+                return None
+            figure.suptitle(head.title, fontsize=9.5)
+        else:
+            _draw_streams(figure, figures)
+            figure.suptitle(f"{head.title}\n{figures.engine}", fontsize=9.5)
         out = file.with_suffix(".png")
         figure.savefig(out)
     return out
+
+
+def _read_figures(raw: msgspec.Raw) -> _Figures | LoadFigures:
+    if msgspec.json.decode(raw, type=_Kind).plan.scenario is None:
+        return msgspec.json.decode(raw, type=_Figures)
+    return msgspec.json.decode(raw, type=LoadFigures)
+
+
+def _draw_streams(figure: Figure, figures: _Figures) -> None:
+    waits, audio = figure.subplots(1, 2)
+    _draw_waits(waits, figures)
+    _draw_audio(audio, figures)
 
 
 def _draw_waits(axes: Axes, figures: _Figures) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from av.audio import AudioFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.types import Samples
+from server.audio.filters import FilterChain
 from server.audio.shaper import Shaper
 
 PITCH_HZ = 440.0
@@ -108,3 +110,20 @@ def test_a_chunk_of_one_sample_is_taken_at_any_tempo() -> None:
     for tempo in TEMPOS:
         shaped = shape(Shaper(24_000, 24_000, tempo), np.split(clip, [1, 2, 2_999]))
         assert len(shaped) == pytest.approx(3_000 / tempo, abs=1)
+
+
+def test_a_long_chunk_is_filtered_in_short_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filters keep room for the longest one, for as long as the stream lasts."""
+    frames: list[int] = []
+    push = FilterChain.push
+
+    def counted(chain: FilterChain, frame: AudioFrame) -> Samples:
+        frames.append(frame.samples)
+        return push(chain, frame)
+
+    monkeypatch.setattr(FilterChain, "push", counted)
+    shaper = Shaper(22_050, 24_000, 0.5)
+    clip = tone(4 * 22_050 + 1, 22_050)
+    shape(shaper, [clip])
+    assert max(frames) <= 22_050
+    assert sum(frames) >= len(clip)
