@@ -113,7 +113,7 @@ def test_workers_inherit_the_form(chosen: str, begins: str) -> None:
         "import json, subprocess, sys; from server.log import log_to_stderr\n"
         f"log_to_stderr('INFO', {chosen!r})\n"
         "inner = 'import logging; from engine.runtime.log import log_as_parent_does as begin; '\n"
-        "inner += 'begin(\"INFO\"); logging.info(\"event=begun\")'\n"
+        'inner += \'begin("INFO"); logging.info("event=begun")\'\n'
         "done = subprocess.run([sys.executable, '-c', inner], capture_output=True, check=True)\n"
         "print(json.dumps({'line': done.stderr.decode()}), file=sys.stderr)",
     )

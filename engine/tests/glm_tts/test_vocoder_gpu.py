@@ -16,6 +16,7 @@ from engine.glm_tts import hift
 from engine.glm_tts.dims import HiftDims
 from engine.glm_tts.golden_weights import golden_weights, gw
 from engine.glm_tts.hift import HiftNetwork
+from engine.glm_tts.model_memory import GraphRoom
 from engine.glm_tts.philox import Purpose, exponentials, normals
 from engine.glm_tts.tensors import Weights, fold_weight_norm, hift_tensors
 from engine.glm_tts.vocoder import Hift
@@ -117,7 +118,7 @@ def test_stream_equals_whole_clip(fused: Hift) -> None:
 def test_captured_windows_sound_as_those_that_are_not(fused: Hift) -> None:
     clips = list(_mels("graphs", 3))
     alone = [_stream(fused, mels, CUTS, seed) for seed, mels in enumerate(clips)]
-    fused.warm_up([60, 100], [1, 4], within_s=60)
+    fused.warm_up([60, 100], [1, 4], GraphRoom())
     states = [fused.begin(seed) for seed in range(3)]
     heard: list[list[Tensor]] = [[] for _ in clips]
     for start, end in pairwise([0, *CUTS, FRAMES]):
