@@ -18,6 +18,8 @@ Pcm16: TypeAlias = npt.NDArray[np.int16]
 
 MAX_DURATION_S: Final = 60.0
 """Of what is decoded: a small file can stand for hours."""
+MAX_SAMPLE_RATE: Final = 192_000
+"""Hz; likewise. No recording of more is taken in."""
 _FULL_SCALE = 32768
 
 
@@ -59,6 +61,8 @@ def decode(data: bytes) -> tuple[Pcm16, int]:
         with soundfile.SoundFile(BytesIO(data)) as file:
             if (file.format, file.subtype, file.channels) != ("FLAC", "PCM_16", 1):
                 raise CorruptVoice("the audio is not FLAC, mono, 16 bit")
+            if file.samplerate > MAX_SAMPLE_RATE:
+                raise CorruptVoice("the audio has an impossible sample rate")
             if not 0 < file.frames <= MAX_DURATION_S * file.samplerate:
                 raise CorruptVoice("the audio has an impossible duration")
             pcm: Pcm16 = file.read(dtype="int16")

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from voices.errors import PromptRefused
-from voices.flac import Pcm16, to_pcm16, to_samples
+from voices.flac import MAX_SAMPLE_RATE, Pcm16, to_pcm16, to_samples
 from voices.profile import CheckedPrompt, PromptReport, Samples
 from voices.prosody import measure_prosody
 
@@ -28,7 +28,7 @@ with warnings.catch_warnings():
 
 MIN_DURATION_S, MAX_DURATION_S = 3.0, 30.0
 ADVISED_DURATION_S = 10.0
-MIN_SAMPLE_RATE, ADVISED_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 24_000, 192_000
+MIN_SAMPLE_RATE, ADVISED_SAMPLE_RATE = 8_000, 24_000
 LEVEL_DBFS = -20.0
 """What speech is brought to, as far as its peaks let it."""
 PEAK_DBFS = -1.0

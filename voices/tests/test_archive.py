@@ -177,3 +177,10 @@ def test_audio_survives_the_store_to_the_last_bit(values: list[int], rate: int) 
     np.testing.assert_array_equal(flac.to_pcm16(flac.to_samples(pcm)), pcm)
     assert its_rate == rate
     assert flac.digest(again, rate) == flac.digest(pcm, rate)
+
+
+def test_audio_at_a_rate_that_no_recording_has_is_refused() -> None:
+    file = BytesIO()
+    soundfile.write(file, np.zeros(10, np.int16), 655_350, format="FLAC", subtype="PCM_16")
+    with pytest.raises(CorruptVoice, match="sample rate"):
+        flac.decode(file.getvalue())
