@@ -51,7 +51,7 @@ export default {
   "voices.report.level": "Loudness",
   "voices.report.level.good": "Good",
   "voices.report.level.quiet": "Quiet",
-  "voices.report.level.figures": "{level} dBFS, peak {peak}; amplified by {gain} dB",
+  "voices.report.level.figures": "{level} dBFS, peak {peak}; changed by {gain} dB",
   "voices.report.clipping": "Clipping",
   "voices.report.clipping.none": "None",
   "voices.report.clipping.some": "Clipped",
