@@ -22,7 +22,7 @@ from server.mcp.arguments import AddVoice, ListVoices, Speak, Status, Transcribe
 from server.mcp.calls import Answer, Call, metered, told_heard, told_spoken
 from server.mcp.engines import engine_reports
 from server.mcp.folders import Folders, write_whole
-from server.meters import SpeechMeter, TranscriptMeter
+from server.meters import TranscriptMeter
 from server.recents import Asked, Ledger
 from server.recording import Recording
 from server.routes.voices import as_voice
@@ -30,7 +30,8 @@ from server.schemas.speech import SpeechRequest
 from server.schemas.transcription import TranscriptionRequest
 from server.schemas.voices import Voice
 from server.settings import Settings
-from server.speech import encode_clip, plan_speech
+from server.speaking import Asker, Speaker, begin_speech
+from server.speech import encode_clip
 from server.transcription import collect, engine_options, whole
 from server.turns import Turns
 from voices.profile import VoiceDraft
@@ -94,28 +95,18 @@ class Tools:
         info = await engine.ready()
         voice = await self._library.resolve(body.voice_name, call.owner, engine.name, info)
         source = partial(self._library.prompt_of, voice.profile) if voice.profile else None
-        plan = plan_speech(body, info, voice, self._settings.limits.input_chars)
-        asked = Asked(
-            context=call.context,
-            task="speech",
-            owner=call.owner,
-            model=body.model,
-            engine=engine.name,
-            voice=body.voice_name,
-            format=response_format,
-            facts={
-                "characters": len(body.input),
-                "voice_kind": voice.how or "own",
-                "client": "mcp",
-            },
+        speech = begin_speech(
+            body,
+            Speaker(engine, info, voice, source, body.voice_name),
+            Asker(call.context, call.owner, {"client": "mcp"}),
+            self._settings.limits.input_chars,
+            self._ledger,
+            self._turns,
         )
-        meter = SpeechMeter(self._ledger, asked, info.sample_rate, plan.tempo)
-        spoken = engine.synthesize(plan.request, call.context.request_id, source)
-        taken = self._turns.taken(engine.name, call.context, spoken, len(body.input))
-        chunks = meter.watch(taken)
+        plan, meter = speech.plan, speech.meter
         with metered(meter):
             try:
-                clip = await encode_clip(plan, told_spoken(chunks, plan, call), self._codecs)
+                clip = await encode_clip(plan, told_spoken(speech.chunks, plan, call), self._codecs)
             except UnknownVoice as exc:
                 raise self._catalog.unknown_voice(engine.name, body.voice_name) from exc
             meter.sent(clip)

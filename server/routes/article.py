@@ -27,13 +27,13 @@ from engine.types import EngineInfo, PcmChunk
 from server.audio.formats import ResponseFormat
 from server.audio.pcm import wav_header
 from server.auth import owner_of
-from server.catalog import Catalog, engine_headers, ignored_headers
+from server.catalog import Catalog
 from server.context import client_facts, context_of
 from server.enrollment import Enroller
 from server.errors import ApiError, as_api_error, handle_error
-from server.library import SpeakingVoice, VoiceLibrary, voice_headers
+from server.library import SpeakingVoice, VoiceLibrary
 from server.meters import SpeechMeter
-from server.recents import Asked, Ledger
+from server.recents import Ledger
 from server.routes.article_form import read_speech_form
 from server.routes.article_gpu import get_gpu_status, list_emotions, offload_gpu
 from server.routes.article_voices import (
@@ -46,7 +46,8 @@ from server.routes.article_voices import (
 from server.schemas.article import ArticleError, Chunk, Complete, Failed, Progress
 from server.schemas.speech import SpeechRequest
 from server.settings import Settings
-from server.speech import SpeechPlan, encode_clip, plan_speech, stream_encoded
+from server.speaking import Asker, Speaker, Speech, begin_speech
+from server.speech import encode_clip, stream_encoded
 from server.streaming import SSE_MEDIA_TYPE, EncodedChunk, StreamedBody, sse, unless_gone
 from server.turns import Turns
 
@@ -64,15 +65,6 @@ class Desk(Struct, frozen=True):
     enroller: Enroller
     ledger: Ledger
     turns: Turns
-
-
-class Speech(Struct, frozen=True):
-    """A request on its way."""
-
-    plan: SpeechPlan
-    chunks: AsyncGenerator[PcmChunk, None]
-    meter: SpeechMeter
-    headers: dict[str, str]
 
 
 def article_router(upload_bytes: int) -> Router:
@@ -200,29 +192,18 @@ async def _begin(
     body = await read_speech_form(request, engine.name, response_format, desk.library)
     info = await unless_gone(request.receive, engine.ready())
     voice, source = await unless_gone(request.receive, _voice_of(request, body, engine, info, desk))
-    plan = plan_speech(body, info, voice, desk.settings.limits.input_chars)
-    context = context_of(request.scope)
-    asked = Asked(
-        context=context,
-        task="speech",
-        owner=owner_of(request),
-        model=body.model,
-        engine=engine.name,
-        voice="prompt_audio" if body.ref_audio is not None else body.voice_name,
-        format=response_format,
-        facts={
-            "characters": len(body.input),
-            "voice_kind": voice.how or "own",
-            **client_facts(request.headers),
-        },
+    shown = "prompt_audio" if body.ref_audio is not None else body.voice_name
+    speech = begin_speech(
+        body,
+        Speaker(engine, info, voice, source, shown),
+        Asker(context_of(request.scope), owner_of(request), client_facts(request.headers)),
+        desk.settings.limits.input_chars,
+        desk.ledger,
+        desk.turns,
     )
-    meter = SpeechMeter(desk.ledger, asked, info.sample_rate, plan.tempo)
-    spoken = engine.synthesize(plan.request, context.request_id, source)
-    if body.ref_audio is None:
-        spoken = _known(spoken, body.voice_name)
-    spoken = desk.turns.taken(engine.name, context, spoken, len(body.input))
-    headers = engine_headers(info) | voice_headers(voice) | ignored_headers(plan.request, info)
-    return Speech(plan, meter.watch(spoken), meter, headers)
+    if body.ref_audio is not None:
+        return speech
+    return replace(speech, chunks=_known(speech.chunks, body.voice_name))
 
 
 async def _voice_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -15,25 +14,23 @@ from litestar.types import ASGIApp, Receive
 
 from engine.errors import EngineFault, UnknownVoice
 from engine.protocol import PromptSource
-from engine.types import EngineInfo, PcmChunk
+from engine.types import EngineInfo
 from server.auth import owner_of
 from server.borrowed import BorrowedVoice, base64_chars
-from server.catalog import Catalog, engine_headers, ignored_headers
+from server.catalog import Catalog
 from server.context import client_facts, context_of
 from server.enrollment import Enroller
 from server.errors import ApiError
-from server.library import VoiceLibrary, voice_headers
-from server.meters import SpeechMeter
-from server.recents import Asked, Ledger
+from server.library import VoiceLibrary
+from server.recents import Ledger
 from server.schemas.body import read_bulky_json
 from server.schemas.speech import SpeechRequest
 from server.settings import Limits, Settings
+from server.speaking import Asker, Speaker, Speech, begin_speech
 from server.speech import (
-    SpeechPlan,
     as_bytes,
     as_events,
     encode_clip,
-    plan_speech,
     stream_encoded,
 )
 from server.streaming import SSE_MEDIA_TYPE, StreamedBody, unless_gone
@@ -63,37 +60,26 @@ async def create_speech(
     else:
         lent = await unless_gone(request.receive, _borrow(request, body, info, settings, enroller))
         voice, source = lent.speaking(info), lent.read
-    plan = plan_speech(body, info, voice, settings.limits.input_chars)
-    context = context_of(request.scope)
-    asked = Asked(
-        context=context,
-        task="speech",
-        owner=owner_of(request),
-        model=body.model,
-        engine=engine.name,
-        voice=body.voice_name if body.ref_audio is None else "ref_audio",
-        format=plan.response_format,
-        facts={
-            "characters": len(body.input),
-            "voice_kind": voice.how or "own",
-            **client_facts(request.headers),
-        },
+    shown = body.voice_name if body.ref_audio is None else "ref_audio"
+    speech = begin_speech(
+        body,
+        Speaker(engine, info, voice, source, shown),
+        Asker(context_of(request.scope), owner_of(request), client_facts(request.headers)),
+        settings.limits.input_chars,
+        ledger,
+        turns,
     )
-    meter = SpeechMeter(ledger, asked, info.sample_rate, plan.tempo)
-    spoken = engine.synthesize(plan.request, context.request_id, source)
-    chunks = meter.watch(turns.taken(engine.name, context, spoken, len(body.input)))
-    headers = engine_headers(info) | voice_headers(voice) | ignored_headers(plan.request, info)
     try:
         if body.is_whole:
-            return await _whole(request.receive, plan, chunks, codecs, meter, headers)
-        return await _streamed(request.receive, body, plan, chunks, codecs, meter, headers)
+            return await _whole(request.receive, speech, codecs)
+        return await _streamed(request.receive, body, speech, codecs)
     except UnknownVoice as exc:
-        meter.ended(exc)
+        speech.meter.ended(exc)
         if body.ref_audio is not None:
             raise
         raise catalog.unknown_voice(engine.name, body.voice_name) from exc
     except (Exception, asyncio.CancelledError) as exc:
-        meter.ended(exc)
+        speech.meter.ended(exc)
         raise
 
 
@@ -124,34 +110,24 @@ async def _borrow(
     )
 
 
-async def _whole(
-    receive: Receive,
-    plan: SpeechPlan,
-    chunks: AsyncGenerator[PcmChunk, None],
-    codecs: Executor,
-    meter: SpeechMeter,
-    headers: dict[str, str],
-) -> ASGIResponse:
-    clip = await unless_gone(receive, encode_clip(plan, chunks, codecs))
-    meter.sent(clip)
-    meter.ended(None)
-    return ASGIResponse(body=clip, headers=headers, media_type=plan.media_type, status_code=200)
+async def _whole(receive: Receive, speech: Speech, codecs: Executor) -> ASGIResponse:
+    clip = await unless_gone(receive, encode_clip(speech.plan, speech.chunks, codecs))
+    speech.meter.sent(clip)
+    speech.meter.ended(None)
+    return ASGIResponse(
+        body=clip, headers=speech.headers, media_type=speech.plan.media_type, status_code=200
+    )
 
 
 async def _streamed(
-    receive: Receive,
-    body: SpeechRequest,
-    plan: SpeechPlan,
-    chunks: AsyncGenerator[PcmChunk, None],
-    codecs: Executor,
-    meter: SpeechMeter,
-    headers: dict[str, str],
+    receive: Receive, body: SpeechRequest, speech: Speech, codecs: Executor
 ) -> StreamedBody:
-    audio = stream_encoded(plan, chunks, codecs)
+    plan, meter = speech.plan, speech.meter
+    audio = stream_encoded(plan, speech.chunks, codecs)
     parts = as_events(audio, meter, plan) if body.is_sse else as_bytes(audio, meter)
     try:
         first = await unless_gone(receive, anext(parts))
     except StopAsyncIteration:
         raise EngineFault("the engine gave no audio") from None
     media_type = SSE_MEDIA_TYPE if body.is_sse else plan.media_type
-    return StreamedBody(first, parts, media_type, headers | meter.headers, meter.ended)
+    return StreamedBody(first, parts, media_type, speech.headers | meter.headers, meter.ended)
