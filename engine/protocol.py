@@ -114,13 +114,10 @@ class Overlapping(Protocol):
     A job that can do nothing before that has landed waits for a stage that takes no job.
     """
 
-    def land(self, emit: Emit) -> bool:
+    def land(self, emit: Emit) -> None:
         """Hand on what the device has finished, without waiting; sets the jobs' stages.
 
         An exception fails every job that is in flight.
-
-        Returns:
-            Whether something is in flight still.
         """
         ...
 

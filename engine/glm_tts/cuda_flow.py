@@ -2,7 +2,8 @@
 
 Clips of any lengths are solved together, one behind the other. Only the number of rows is filled
 up, to the smallest that was recorded as a CUDA graph; more rows than that run the same kernels,
-launched one by one. All graphs work in the same memory, and so in one stream.
+launched one by one. Graphs that were recorded together work in the same memory, and so in one
+stream.
 
 A clip's bits depend on what is beside it through one thing alone, the number of rows: cuBLAS
 chooses by it how a product is added up. In solves of as many rows (filled up) they are the same.
@@ -11,9 +12,11 @@ chooses by it how a product is added up. In solves of as many rows (filled up) t
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from copy import copy
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -77,13 +80,22 @@ class CudaFlow:
         self._graphs: dict[int, _Graphs] = {}
 
     @torch.inference_mode()
-    def warm_up(self, room: GraphRoom, rows: Iterable[int] = ROWS) -> None:
-        """Compile the kernels, and record solves by their rows. Once, at load.
+    def recorded(
+        self, room: GraphRoom, most_rows: int = _MOST_ROWS, rows: Sequence[int] = ROWS
+    ) -> Self:
+        """The same with its solves recorded by their rows, for one lane. Compiles the kernels.
 
         Args:
             room: Where recordings take their memory from.
-            rows: Multiples of 64.
+            most_rows: That it is made for.
+            rows: To record, as far as those need it: multiples of 64, ascending.
         """
+        recorded = copy(self)
+        recorded._by_time = dict(self._by_time)  # noqa: SLF001  its own: made in its lane
+        recorded._record_all(room, rows[: bisect_left(rows, most_rows) + 1])  # noqa: SLF001
+        return recorded
+
+    def _record_all(self, room: GraphRoom, rows: Sequence[int]) -> None:
         sizes = sorted(rows, reverse=True)
         with room.tensors():
             self._arena = Arena(self._dims, sizes[0], _MOST_STEPS, self._device)
@@ -122,7 +134,8 @@ class CudaFlow:
     ) -> Solving:
         """See `Flow.launch`. The host waits for nothing."""
         solved: dict[int, tuple[FlowOutput, Tensor]] = {}
-        for group in group_by_rows([len(clip.noise) for clip in clips]):
+        most_rows = max(self._graphs, default=_MOST_ROWS)
+        for group in group_by_rows([len(clip.noise) for clip in clips], most_rows):
             parts = self._solve([clips[place] for place in group], steps, cfg_rate)
             solved.update(zip(group, parts, strict=True))
         ordered = [solved[place] for place in range(len(clips))]

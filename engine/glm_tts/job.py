@@ -69,13 +69,19 @@ class Piece:
         """There is something to render."""
         return self.has_ended or len(self.tokens) >= self.mel.wanted()
 
+    @property
+    def frames(self) -> int:
+        """That its next block's window has; within a few."""
+        return self.mel.window_frames(len(self.tokens))
+
     def on(self, device: torch.device) -> Tensor:
         """Its speech tokens, int64 [n]."""
         return torch.tensor(self.tokens, dtype=torch.int64).to(device, non_blocking=True)
 
 
 class GlmTtsJob(Job):
-    """Stages: "admit" (waits for a slot), "prefill", "decode", "render", "land" (waits for audio).
+    """Stages: "admit" (waits for a slot), "prefill", "decode", "first" and "render" (its block
+    waits for the device), "land" (waits for audio).
 
     Attributes:
         texts: Ids of the pieces that were not begun yet.

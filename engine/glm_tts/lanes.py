@@ -12,14 +12,14 @@ class Lane:
 
     Args:
         device: A host has one lane, whatever is asked for.
-        is_urgent: Its kernels are the next to get a multiprocessor that becomes free. Graphs have
-            to be recorded in it for that.
+        urgency: Kernels of the most urgent lane, 2 at most, are the next to get a multiprocessor
+            that becomes free. Graphs have to be recorded in it for that.
     """
 
-    def __init__(self, device: torch.device, *, is_urgent: bool = False) -> None:
+    def __init__(self, device: torch.device, *, urgency: int = 0) -> None:
         self.stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
-            self.stream = torch.cuda.Stream(device, priority=-1 if is_urgent else 0)  # type: ignore[no-untyped-call]
+            self.stream = torch.cuda.Stream(device, priority=-urgency)  # type: ignore[no-untyped-call]
 
     def use(self) -> AbstractContextManager[object]:
         """What this thread launches and allocates meanwhile belongs to the lane."""

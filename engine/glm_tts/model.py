@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,7 @@ from engine.glm_tts.checkpoint import Checkpoint, open_checkpoint, random_checkp
 from engine.glm_tts.decoder import Decoder
 from engine.glm_tts.dims import Rates, TokenIds
 from engine.glm_tts.flow import Flow
-from engine.glm_tts.lanes import Lane
 from engine.glm_tts.llm import Llm
-from engine.glm_tts.model_memory import ModelMemory
 from engine.glm_tts.phonemes import PhonemeTables
 from engine.glm_tts.prompt import PromptEncoder
 from engine.glm_tts.speaker_encoder import CamPlus, MadeUpSpeakerEncoder, SpeakerEncoder
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
     # It needs Triton, which comes with torch for CUDA only.
     from engine.glm_tts.cuda_flow import CudaFlow
 
-_STREAM_BUCKETS = (1, 2, 4, 8)
-"""Streams that the vocoder is recorded for."""
 _GPU_BATCH = 64
 _CPU_BATCH = 1
 """A batch gains nothing there, and alone a job's bits depend on nothing else."""
@@ -54,23 +49,6 @@ class Model(Struct, frozen=True, kw_only=True):
     decoder: Decoder
     flow: Flow | CudaFlow
     vocoder: Hift | Vocos
-
-    def record(
-        self, windows: Sequence[int], memory: ModelMemory, speech: Lane, render: Lane
-    ) -> None:
-        """Record on a GPU what is fast only when recorded. Once: no tensor may move any more.
-
-        Args:
-            windows: Mel frames that the vocoder is given at once.
-            memory: Where recordings take theirs from.
-            speech: Where the language model runs.
-            render: Where flow and vocoder do.
-        """
-        with speech.use():
-            self.decoder.record(memory.room(speech))
-        room = memory.room(render)
-        self.flow.warm_up(room)
-        self.vocoder.warm_up(windows, _STREAM_BUCKETS, room)
 
 
 def load_model(options: GlmTtsOptions, device: Device) -> Model:

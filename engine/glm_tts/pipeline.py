@@ -3,10 +3,11 @@
 ```
 admit, prefill   the language model reads [prompt text, text, prompt speech]
 decode           one speech token a job and step, until a block is full
-render           the block's tokens -> mel (flow) -> audio (vocoder), begun and left to the device
+first, render    the block's tokens -> mel (flow) -> audio (vocoder), begun and left to the device
 (land)           the audio is there -> emit
 ```
 While a block is rendered its job decodes the next, but for the first: that one is to be heard soon.
+So it is rendered beside the others' blocks, in a lane of its own, and waits for none of them.
 A long text is spoken piece by piece; each begins at prefill, in a slot of the decoder.
 """
 
@@ -54,9 +55,10 @@ _PREFILLS = 8
 """Prompts read in one step: more would keep the streams that play waiting."""
 
 _RENDERS = 16
-"""Blocks rendered at once, at most, and how many mel frames they may have together: more take
-longer, but hardly less each."""
-_RENDER_FRAMES = 4096
+"""Blocks rendered at once, at most."""
+_FRAMES = {"first": 1100, "render": 4096}
+"""Mel frames that they may have together: more take longer, but hardly less each. A first block of
+more is rendered with the others."""
 
 
 class GlmTts:
@@ -69,7 +71,8 @@ class GlmTts:
     def __init__(self, options: GlmTtsOptions) -> None:
         self._options = options
         self._model: Model | None = None
-        self._flight: Flight | None = None
+        self._flights: dict[str, Flight] = {}
+        """What the device renders, by its stage."""
 
     @property
     def model(self) -> Model:
@@ -81,9 +84,14 @@ class GlmTts:
         self._plan = BlockPlan.of(self._options, model.rates)
         self._memory = ModelMemory(model.device)
         self._memory.adopt(model, visitor=model.prompts)
-        self._lane, self._render_lane = Lane(model.device, is_urgent=True), Lane(model.device)
-        self._renderer = Renderer(model, self._render_lane)
-        model.record(self._windows(), self._memory, self._lane, self._render_lane)
+        self._lane = Lane(model.device, urgency=2)
+        with self._lane.use():
+            model.decoder.record(self._memory.room(self._lane))
+        first, *others = self._windows()
+        self._renderers = {
+            "first": self._renderer(1, [first], _FRAMES["first"]),
+            "render": self._renderer(0, [first, *others], _FRAMES["render"]),
+        }
         return EngineInfo(
             name="glm-tts",
             task="speech",
@@ -95,6 +103,10 @@ class GlmTts:
             honours=frozenset({"seed", "strategy", "temperature", "top_p", "top_k"}),
             description=model.description,
         )
+
+    def _renderer(self, urgency: int, windows: Sequence[int], frames: int) -> Renderer:
+        lane = Lane(self.model.device, urgency=urgency)
+        return Renderer(self.model, lane, self._memory.room(lane), windows, frames)
 
     def offload(self) -> None:
         self.model.decoder.forget_slots()
@@ -132,7 +144,7 @@ class GlmTts:
         if (preset := preset_of(request.sampling)).top_k > K_MAX:
             raise InvalidRequest(f"top_k must be {K_MAX} or less for GLM-TTS", "top_k")
         prompt_text = model.tokenizer.encode(model.text.prompt(request.prompt.text))
-        with self._render_lane.use():
+        with self._renderers["first"].lane.use():
             voice = _on_device(features, model.device)
         job = GlmTtsJob(
             job_id,
@@ -158,7 +170,7 @@ class GlmTts:
                 return _PREFILLS
             case "decode":
                 return self.model.max_batch
-            case "render" if self._flight is None:
+            case "first" | "render" if stage not in self._flights:
                 return min(_RENDERS, self.model.max_batch)
             case _:
                 return 0
@@ -179,20 +191,16 @@ class GlmTts:
             case "decode":
                 self._decode(jobs)
             case _:
-                self._render(jobs)
+                self._render(stage, jobs)
 
     @translated()
     @torch.inference_mode()
-    def land(self, emit: Emit) -> bool:
-        if (flight := self._flight) is None:
-            return False
-        if not flight.is_over():
-            return True
-        self._flight = None
-        self._renderer.settle(flight)
-        with self._lane.use():
-            self._hand_on(flight, emit)
-        return False
+    def land(self, emit: Emit) -> None:
+        for stage in [stage for stage, flight in self._flights.items() if flight.is_over()]:
+            flight = self._flights.pop(stage)
+            self._renderers[stage].settle(flight)
+            with self._lane.use():
+                self._hand_on(flight, emit)
 
     def _hand_on(self, flight: Flight, emit: Emit) -> None:
         for block in flight.blocks:
@@ -203,7 +211,7 @@ class GlmTts:
             if len(audio):
                 emit(StepOutput(job.id, audio, progress=block.progress))
             if job.stage == "land":
-                job.stage = "decode" if job.slot is not None else None
+                job.stage = None if job.slot is None else _stage_of(job)
             self._listen(job, block.piece, audio)
 
     def finish(self, job: Job) -> None:
@@ -239,7 +247,8 @@ class GlmTts:
             min_tokens=self._least(text_ids),
             max_tokens=min(most, self._room(prompt_ids)),
         )
-        with self._render_lane.use():
+        # A later piece's first block is rendered with the others.
+        with self._renderers["first" if job.is_silent else "render"].lane.use():
             mel = MelStream(job.voice, self._plan, model.rates, seed)
             sound = model.vocoder.begin(seed)
         job.piece = Piece(text_ids, params, mel, sound, SilenceRun(model.rates.sample_rate))
@@ -277,11 +286,11 @@ class GlmTts:
             piece.take(tokens, end=self.model.ids.audio_tokens)
             if piece.is_full:
                 job.remark = f"cut off: no end after {len(piece.tokens)} speech tokens"
-            job.stage = "render" if piece.has_block else "decode"
+            job.stage = _stage_of(job)
 
-    def _render(self, waiting: Sequence[GlmTtsJob]) -> None:
-        jobs = _fitting(waiting)
-        self._flight = self._renderer.launch(jobs)
+    def _render(self, stage: str, waiting: Sequence[GlmTtsJob]) -> None:
+        jobs = _fitting(waiting, _FRAMES[stage])
+        self._flights[stage] = self._renderers[stage].launch(jobs)
         for job in jobs:
             is_first = job.is_silent
             job.is_in_flight, job.is_silent = True, False
@@ -320,12 +329,20 @@ def _slot(job: GlmTtsJob) -> int:
     return job.slot
 
 
-def _fitting(jobs: Sequence[GlmTtsJob]) -> list[GlmTtsJob]:
-    """As many as are rendered together, in their order; one at least."""
+def _stage_of(job: GlmTtsJob) -> str:
+    """Of a job with a slot, once it has tokens."""
+    if not job.current.has_block:
+        return "decode"
+    if job.is_in_flight:
+        return "land"
+    return "first" if job.is_silent and job.current.frames <= _FRAMES["first"] else "render"
+
+
+def _fitting(jobs: Sequence[GlmTtsJob], room: int) -> list[GlmTtsJob]:
+    """As many as have room together, in their order; one at least."""
     fitting: list[GlmTtsJob] = []
-    room = _RENDER_FRAMES
     for job in jobs:
-        frames = job.current.mel.window_frames(len(job.current.tokens))
+        frames = job.current.frames
         if not fitting or frames <= room:
             fitting.append(job)
             room -= frames

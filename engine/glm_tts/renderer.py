@@ -1,6 +1,6 @@
 """Blocks of tokens to audio, on the device beside the language model's steps.
 
-All that a render reads and writes is made in one lane of its own, so that neither waits for the
+All that a render reads and writes is made in a lane of its own, so that neither waits for the
 other: the language model reads memory, the flow multiplies.
 """
 
@@ -17,10 +17,13 @@ from engine.glm_tts.flow import FlowInput, Solving
 from engine.glm_tts.job import GlmTtsJob, Piece
 from engine.glm_tts.lanes import Lane
 from engine.glm_tts.model import Model
-from engine.glm_tts.model_memory import on_host
+from engine.glm_tts.model_memory import GraphRoom, on_host
 from engine.glm_tts.presets import Preset
 from engine.glm_tts.stream import MelStream
 from engine.glm_tts.vocoder import VocoderState
+
+_STREAM_BUCKETS = (1, 2, 4, 8)
+"""Streams that the vocoder is recorded for."""
 
 
 class Block(Struct):
@@ -56,18 +59,28 @@ class Flight(Struct, frozen=True):
 class Renderer:
     """Worker's loop only.
 
+    Flow and vocoder are recorded for its lane, where there is a GPU: no tensor of theirs may move
+    any more.
+
     Args:
-        model: Its flow and vocoder run in the lane only.
+        model: Whose flow and vocoder these are.
         lane: Whatever is made for a render is made in it.
+        room: Where the recordings take their memory from.
+        windows: Mel frames that the vocoder is given at once.
+        frames: That the flow is given at once, of all blocks; more are slow.
     """
 
-    def __init__(self, model: Model, lane: Lane) -> None:
-        self._model = model
-        self._lane = lane
+    def __init__(
+        self, model: Model, lane: Lane, room: GraphRoom, windows: Sequence[int], frames: int
+    ) -> None:
+        self.lane = lane
+        self.flow = model.flow.recorded(room, frames)
+        self.vocoder = model.vocoder.recorded(windows, _STREAM_BUCKETS, room)
+        self._device = model.device
 
     def launch(self, jobs: Sequence[GlmTtsJob]) -> Flight:
         """Begin to render the block that each job has."""
-        with self._lane.use():
+        with self.lane.use():
             blocks = [self._block(job) for job in jobs]
             solves = [self._solve(preset, blocks) for preset in {job.preset for job in jobs}]
             mels = {
@@ -78,7 +91,7 @@ class Renderer:
             sounds = self._vocode(blocks, [mels[block.job.id] for block in blocks])
             for block, sound in zip(blocks, sounds, strict=True):
                 block.audio = on_host(sound)
-        return Flight(blocks, solves, self._lane.mark())
+        return Flight(blocks, solves, self.lane.mark())
 
     def settle(self, flight: Flight) -> None:
         """Render again what has become no numbers; when the flight is over. The host waits."""
@@ -87,8 +100,8 @@ class Renderer:
                 continue
             for block in broken:
                 block.piece.mel, block.piece.sound = block.before
-            with self._lane.use():
-                solved = self._model.flow.mend(
+            with self.lane.use():
+                solved = self.flow.mend(
                     [block.window for block in broken],
                     steps=preset.flow_steps,
                     cfg_rate=preset.cfg_rate,
@@ -102,7 +115,7 @@ class Renderer:
 
     def _block(self, job: GlmTtsJob) -> Block:
         piece = job.current
-        window = piece.mel.window(piece.on(self._model.device), is_last=piece.has_ended)
+        window = piece.mel.window(piece.on(self._device), is_last=piece.has_ended)
         return Block(
             job=job,
             piece=piece,
@@ -118,13 +131,11 @@ class Renderer:
     ) -> tuple[Preset, list[Block], Solving]:
         alike = [block for block in blocks if block.job.preset == preset]
         windows = [block.window for block in alike]
-        solving = self._model.flow.launch(
-            windows, steps=preset.flow_steps, cfg_rate=preset.cfg_rate
-        )
+        solving = self.flow.launch(windows, steps=preset.flow_steps, cfg_rate=preset.cfg_rate)
         return preset, alike, solving
 
     def _vocode(self, blocks: Sequence[Block], mels: Sequence[Tensor]) -> list[Tensor]:
-        return self._model.vocoder.vocode(
+        return self.vocoder.vocode(
             mels,
             [block.piece.sound for block in blocks],
             [block.is_last for block in blocks],

@@ -33,6 +33,7 @@ from engine.glm_tts.flow import FRAMES_PER_TOKEN, FlowInput
 from engine.glm_tts.lanes import Lane
 from engine.glm_tts.model import Model, load_model
 from engine.glm_tts.model_memory import ModelMemory
+from engine.glm_tts.renderer import Renderer
 
 _BATCHES = (1, 32, 64)
 _CONTEXTS = (300, 600)
@@ -97,11 +98,13 @@ class Timer:
 
     Args:
         model: With as many slots as the largest batch.
+        renderer: Of the model.
         runs: That count, of each figure.
     """
 
-    def __init__(self, model: Model, runs: int) -> None:
+    def __init__(self, model: Model, renderer: Renderer, runs: int) -> None:
         self._model = model
+        self._renderer = renderer
         self._laps = range(runs + 1)
         self._random = torch.Generator().manual_seed(0)
 
@@ -133,11 +136,11 @@ class Timer:
         clips = [self._window(frames) for frames in windows]
         for _ in self._laps:
             with watch.lap():
-                self._model.flow.solve(clips)
+                self._renderer.flow.solve(clips)
         return watch.median_ms
 
     def vocoder_ms(self, frames: int) -> float:
-        watch, vocoder = Stopwatch(self._model.device), self._model.vocoder
+        watch, vocoder = Stopwatch(self._model.device), self._renderer.vocoder
         mel = self._normal(frames, _MELS)
         for _ in self._laps:
             state = vocoder.begin(seed=0)
@@ -173,10 +176,12 @@ class Timer:
 def timings(model: Model, runs: int) -> Timings:
     """Record a model that was just loaded, in lanes as a worker does, and time it."""
     device, memory = model.device, ModelMemory(model.device)
-    speech, render = Lane(device, is_urgent=True), Lane(device)
+    speech, render = Lane(device, urgency=2), Lane(device)
     memory.adopt(model, visitor=model.prompts)
-    model.record([_CLIP_FRAMES], memory, speech, render)
-    timer = Timer(model, runs)
+    with speech.use():
+        model.decoder.record(memory.room(speech))
+    renderer = Renderer(model, render, memory.room(render), [_CLIP_FRAMES], sum(_MIX))
+    timer = Timer(model, renderer, runs)
     with speech.use():
         steps = {
             str(context): {str(batch): timer.llm_step_ms(batch, context) for batch in _BATCHES}

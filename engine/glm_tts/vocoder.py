@@ -11,9 +11,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -89,10 +91,10 @@ class Vocoder(ABC):
     """Frames after it."""
 
     @abstractmethod
-    def warm_up(
+    def recorded(
         self, frame_counts: Sequence[int], stream_counts: Sequence[int], room: GraphRoom
-    ) -> None:
-        """Make windows of these lengths, of so many streams at once, fast from now on."""
+    ) -> Self:
+        """The same, fast in one lane for windows of these lengths, of so many streams at once."""
 
     @abstractmethod
     def begin(self, seed: int) -> VocoderState:
@@ -175,17 +177,21 @@ class Hift(Vocoder):
         self._graphs = WindowGraphs(self._compute, self._example)
 
     @torch.inference_mode()
-    def warm_up(
+    def recorded(
         self, frame_counts: Sequence[int], stream_counts: Sequence[int], room: GraphRoom
-    ) -> None:
-        """Make windows of these lengths, of so many streams at once, fast from now on.
+    ) -> Self:
+        """See `Vocoder`.
 
-        Shorter windows are filled up, longer ones run as they are; so streams. Does nothing where
+        Shorter windows are filled up, longer ones run as they are; so streams. The very same where
         there are no CUDA graphs.
         """
-        if self._is_ragged and self._device.type == "cuda":
-            shapes = product(stream_counts, frame_counts)
-            self._graphs.capture((x for x in shapes if prod(x) <= _MOST_FRAMES), room)
+        if not self._is_ragged or self._device.type != "cuda":
+            return self
+        recorded = copy(self)
+        graphs = recorded._graphs = WindowGraphs(self._compute, self._example)  # noqa: SLF001
+        shapes = product(stream_counts, frame_counts)
+        graphs.capture((x for x in shapes if prod(x) <= _MOST_FRAMES), room)
+        return recorded
 
     def begin(self, seed: int) -> VocoderState:
         return VocoderState(

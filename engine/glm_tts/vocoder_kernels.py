@@ -51,6 +51,9 @@ def convolve(
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     clip = tl.program_id(2).to(tl.int64)
     inside = tl.load(frames + clip).to(tl.int32) * rate + more
+    if tl.program_id(0) * ROWS > (inside + 2 * padding - dilation * (taps - 1) - 1) // stride:
+        # Beyond the window's last row: nobody reads it.
+        return
     depths = tl.arange(0, DEPTH)
     chunks: tl.constexpr = INPUTS // DEPTH
     # Products with a width, that the compiler may know addresses to be aligned.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -59,10 +60,14 @@ class Vocos(Vocoder):
                 f"and not {_HOP} samples of each"
             )
 
-    def warm_up(
-        self, frame_counts: Sequence[int], stream_counts: Sequence[int], room: GraphRoom
-    ) -> None:
+    def recorded(
+        self,
+        frame_counts: Sequence[int],
+        stream_counts: Sequence[int],
+        room: GraphRoom,  # noqa: ARG002
+    ) -> Self:
         """Nothing is recorded here: the file runs as it comes."""
+        return self
 
     def begin(self, seed: int) -> VocoderState:
         nothing = torch.zeros(0, device=self._device)

@@ -167,6 +167,7 @@ class SpeechLoop:
 
     def _step(self, batch: Batch) -> None:
         self._stepping = [self._jobs[job_id] for job_id in batch.job_ids]
+        aloft = {running.job.id for running in self._stepping if running.job.is_in_flight}
         began = self._mark = self._clock()
         limit = self._engine.max_batch(batch.stage)
         try:
@@ -180,7 +181,9 @@ class SpeechLoop:
                 self._fail(running.job.id, running.request_id, exc)
                 self._drop(running)
             return
-        if flying := tuple(each.job for each in self._stepping if each.job.is_in_flight):
+        jobs = [running.job for running in self._stepping]
+        # What was aloft before has its flight already.
+        if flying := tuple(job for job in jobs if job.is_in_flight and job.id not in aloft):
             launched = Batch(batch.stage, tuple(job.id for job in flying))
             self._flights.append(_Flight(self._pulse.number, launched, limit, began, flying))
         else:
@@ -188,13 +191,13 @@ class SpeechLoop:
             if self._capacity is not None:
                 self._capacity.stepped(batch, limit, self._mark - began, self._mark)
         for running in self._stepping:
-            if not flying or running.job.is_in_flight:
+            if not flying or running.job in flying:
                 running.stepped(batch.stage)
         self._put_down(self._stepping)
 
     def _land(self) -> None:
         """Take in what the device has finished since the last step."""
-        if self._overlapping is None or not self._flights:
+        if self._overlapping is None:
             return
         self._stepping = []
         try:

@@ -10,6 +10,7 @@ from engine.features import FeatureStore
 from engine.protocol import Emit
 from engine.runtime.capacity import Capacity
 from engine.runtime.loop import SpeechLoop
+from engine.runtime.policy import Batch
 from engine.runtime.wire import Audio, Cancel, Event, Failed, Finished, Grant, Prepare, Start
 from engine.tests.fake import SAMPLE_RATE, ToneSynthesizer, tone
 from engine.types import Job, PromptRef, SynthesisRequest, VoicePrompt
@@ -292,7 +293,7 @@ class Kite(ToneSynthesizer):
     def max_batch(self, stage: str) -> int:
         return 0 if stage == "aloft" else super().max_batch(stage)
 
-    def land(self, emit: Emit) -> bool:
+    def land(self, emit: Emit) -> None:
         if self.fails:
             raise RuntimeError("the string broke")
         if self.aloft and self.may_land:
@@ -300,7 +301,6 @@ class Kite(ToneSynthesizer):
             for job in jobs:
                 job.is_in_flight = False
             super().step("render", jobs, emit)
-        return bool(self.aloft)
 
 
 def kite_bench() -> tuple[Bench, Kite]:
@@ -339,6 +339,40 @@ def test_others_go_on_while_a_job_is_in_flight() -> None:
     naps.append(bench.loop.nap_s)
     assert [nap is None for nap in naps] == [False, True]
     assert bench.audio(1) == bench.audio(2) == speech(1)
+
+
+def test_steps_of_a_job_that_is_in_flight_are_booked_as_steps() -> None:
+    """Not as flights that land when the job's does."""
+
+    class Glider(Kite):
+        """Goes on while it is aloft."""
+
+        def step(self, stage: str, jobs: Sequence[Job], emit: Emit) -> None:
+            was_aloft = [job for job in jobs if job.is_in_flight]
+            super().step(stage, jobs, emit)
+            for job in jobs:
+                if stage == "render" and job not in was_aloft:
+                    job.stage = "decode"
+
+    class Booked(Capacity):
+        def stepped(self, batch: Batch, *_: object, overlaps: bool = False, **__: object) -> None:
+            booked.append((batch.stage, overlaps))
+
+    booked: list[tuple[str, bool]] = []
+    bench, glider = Bench(), Glider()
+    glider.may_land = False
+    bench.loop = SpeechLoop(
+        glider, SAMPLE_RATE, bench.sent.append, capacity=Booked(1.0), clock=bench.clock
+    )
+    bench.start(1, "a b")
+    while not glider.aloft:
+        bench.loop.turn()
+    before = len(booked)
+    bench.loop.turn()
+    assert booked[before:] == [("decode", False)]
+    glider.may_land = True
+    bench.loop.turn()
+    assert booked[before + 1 :][:1] == [("render", True)]
 
 
 def test_a_job_that_is_cancelled_in_flight_gives_nothing_and_is_freed_once() -> None:

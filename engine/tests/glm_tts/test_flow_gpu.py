@@ -61,7 +61,7 @@ def test_solve_as_the_plain_one(precision: str, is_recorded: bool) -> None:
 
     flow = CudaFlow(TINY.flow, weights(), precision)  # type: ignore[arg-type]
     if is_recorded:
-        flow.warm_up(GraphRoom(), [192, 448])
+        flow = flow.recorded(GraphRoom(), rows=[192, 448])
     wanted = Flow(TINY.flow, weights()).solve(clips())
     for _ in range(2):
         assert_near(flow.solve(clips()), wanted, ERRORS[precision])
@@ -71,7 +71,7 @@ def test_ragged_batch_is_as_precise_as_each_clip_alone() -> None:
     from engine.glm_tts.cuda_flow import CudaFlow
 
     flow, plain = CudaFlow(TINY.flow, weights()), Flow(TINY.flow, weights())
-    flow.warm_up(GraphRoom(), [192, 320, 448, 768])
+    flow = flow.recorded(GraphRoom(), rows=[192, 320, 448, 768])
     many = [*clips(), clip(1), clip(67, seed=2), clip(203, seed=4)]
     for solved, each in zip(flow.solve(many), many, strict=True):
         (alone,), (exact,) = flow.solve([each]), plain.solve([each])
@@ -83,7 +83,7 @@ def test_clips_of_several_solves_come_back_in_order() -> None:
     from engine.glm_tts.cuda_flow import CudaFlow
 
     flow, plain = CudaFlow(TINY.flow, weights()), Flow(TINY.flow, weights())
-    flow.warm_up(GraphRoom(), [1024, 4096])
+    flow = flow.recorded(GraphRoom(), rows=[1024, 4096])
     many = [clip(frames, seed=frames % 3) for frames in (1500, 70, 2900, 900, 4500, 33)]
     wanted = [plain.solve([each], steps=10)[0] for each in many]
     assert_near(flow.solve(many), wanted, ERRORS["float16"])
@@ -93,7 +93,7 @@ def test_one_recording_serves_all_numbers_of_steps() -> None:
     from engine.glm_tts.cuda_flow import CudaFlow
 
     flow, plain = CudaFlow(TINY.flow, weights()), Flow(TINY.flow, weights())
-    flow.warm_up(GraphRoom(), [128])
+    flow = flow.recorded(GraphRoom(), rows=[128])
     for steps in (10, 4, 20, 25, 4):
         one = [clip(100, seed=2, steps=steps)]
         assert_near(
@@ -107,7 +107,7 @@ def test_clip_keeps_its_bits_in_solves_of_as_many_rows() -> None:
     from engine.glm_tts.cuda_flow import CudaFlow
 
     flow = CudaFlow(TINY.flow, weights())
-    flow.warm_up(GraphRoom(), [512])
+    flow = flow.recorded(GraphRoom(), rows=[512])
     first, other, last = clips()
     (alone,) = flow.solve([first])
     # Overflow itself stays where it is.

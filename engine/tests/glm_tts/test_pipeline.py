@@ -90,11 +90,11 @@ class Speaker:
     def step(self, order: Sequence[int] = ()) -> bool:
         """One step of the first stage that has room; False when all jobs are done."""
         while True:
-            is_flying = self.engine.land(self._take)
+            self.engine.land(self._take)
             waiting = [job for job in self._ordered(order) if job.stage is not None]
             room = {job.stage: self.engine.max_batch(job.stage or "") for job in waiting}
             stage = next((job.stage for job in waiting if room[job.stage]), None)
-            if stage is not None or not is_flying:
+            if stage is not None or not any(job.is_in_flight for job in self.jobs.values()):
                 break
         for job in self.jobs.values():
             if job.stage is None and not job.is_finished:
@@ -194,7 +194,7 @@ def test_jobs_in_a_batch_say_what_they_say_alone(tiny: GlmTts) -> None:
 
 def test_on_a_cpu_neighbours_change_no_bit() -> None:
     glm = engine(max_batch=0)
-    assert {glm.max_batch(stage) for stage in ("decode", "render")} == {1}
+    assert {glm.max_batch(stage) for stage in ("decode", "first", "render")} == {1}
     speaker = Speaker(glm)
     for job_id in (1, 2):
         speaker.start(job_id, request(SHORT, seed=job_id))
@@ -318,7 +318,7 @@ def test_jobs_of_different_strategies_share_a_step(tiny: GlmTts) -> None:
         speaker.start(job_id, request(SHORT, strategy=name))
     while speaker.step():
         pass
-    assert ("render", 2) in speaker.stages
+    assert ("first", 2) in speaker.stages
     for job_id, name in enumerate(("fast", "quality")):
         alone = spoken(tiny, request(SHORT, strategy=name))
         assert len(speaker.speech(job_id)) == len(alone)

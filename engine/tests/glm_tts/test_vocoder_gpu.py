@@ -118,7 +118,7 @@ def test_stream_equals_whole_clip(fused: Hift) -> None:
 def test_captured_windows_sound_as_those_that_are_not(fused: Hift) -> None:
     clips = list(_mels("graphs", 3))
     alone = [_stream(fused, mels, CUTS, seed) for seed, mels in enumerate(clips)]
-    fused.warm_up([60, 100], [1, 4], GraphRoom())
+    fused = fused.recorded([60, 100], [1, 4], GraphRoom())
     states = [fused.begin(seed) for seed in range(3)]
     heard: list[list[Tensor]] = [[] for _ in clips]
     for start, end in pairwise([0, *CUTS, FRAMES]):
