@@ -90,6 +90,16 @@ class DeviceMemory(Struct, frozen=True):
     """That nobody uses."""
 
 
+class StageSteps(Struct, frozen=True, array_like=True):
+    """What a worker has done of one stage of its engine's."""
+
+    stage: str
+    """As the plug-in names it."""
+    steps: int
+    jobs: int
+    """That took part in those steps, summed: over `steps` it is the mean batch size."""
+
+
 class WorkerStatus(Struct, frozen=True, kw_only=True):
     """How one worker is."""
 
@@ -109,6 +119,8 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     """That its wakes took together, from the request to be woken until it was resident."""
     error: str | None
     """Why it is not there."""
+    steps: tuple[StageSteps, ...] = ()
+    """Since the server started, as last measured; none of a transcriber."""
 
 
 class VoiceStyle(Struct, frozen=True, kw_only=True):
@@ -307,3 +319,8 @@ class Job:
         self.is_cancelled = False
         self.remark: str | None = None
         self.is_in_flight = False
+
+    @property
+    def aside(self) -> str | None:
+        """A stage whose steps it takes part in while it waits for its own, when others have one."""
+        return None

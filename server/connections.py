@@ -42,11 +42,17 @@ class _Timer:
         return self._handle is not None
 
 
-def connections(limits: Limits) -> type[HttpToolsProtocol]:
+def connections(
+    limits: Limits, connected: Callable[[], None] = lambda: None
+) -> type[HttpToolsProtocol]:
     """What uvicorn's `http` setting takes.
 
     A connection is ended whose request's head does not come in time, or is too large, and one
     whose reader takes nothing for too long. The app sees a client that left.
+
+    Args:
+        limits: Of heads and readers.
+        connected: Called for each new connection.
     """
 
     class BoundedConnection(HttpToolsProtocol):
@@ -56,6 +62,7 @@ def connections(limits: Limits) -> type[HttpToolsProtocol]:
             self._is_in_head = False
             self._unfinished_bytes = self._head_bytes = 0
             super().connection_made(transport)
+            connected()
             self._await_head()
 
         def data_received(self, data: bytes) -> None:

@@ -124,6 +124,13 @@ def engine_metrics(engines: Mapping[str, tuple[WorkerStatus, ...]]) -> str:
         *_lines("rhapsode_worker_state", "gauge", states),
         *_lines("rhapsode_engine_jobs", "gauge", jobs),
     ]
+    stages = [
+        (f"{labels},{_labels(stage=each.stage)}", each)
+        for labels, worker in rows
+        for each in worker.steps
+    ]
+    lines += _lines("rhapsode_worker_steps_total", "counter", {at: s.steps for at, s in stages})
+    lines += _lines("rhapsode_worker_step_jobs_total", "counter", {at: s.jobs for at, s in stages})
     for metric, kind, figure in _WORKER_FIGURES:
         lines += _lines(metric, kind, {labels: figure(worker) for labels, worker in rows})
     return "\n".join(lines) + "\n"

@@ -31,6 +31,16 @@ def _rotated(line, other, cos, sin):
     return tl.load(line).to(tl.float32) * cos + tl.load(other).to(tl.float32) * sin
 
 
+@triton.jit
+def _keys_and_values(keys, values, split, position, SPLIT: tl.constexpr, D: tl.constexpr):
+    """Of a split's tokens before the newest: [D, SPLIT] and [SPLIT, D]."""
+    at, full = split * SPLIT + tl.arange(0, SPLIT), tl.arange(0, D)
+    is_seen = at < position
+    k = tl.load(keys + at[None, :] * D + full[:, None], mask=is_seen[None, :], other=0.0)
+    v = tl.load(values + at[:, None] * D + full[None, :], mask=is_seen[:, None], other=0.0)
+    return k, v
+
+
 @triton.jit(do_not_specialize=["layer"])
 def attend(
     qkv, cos, sin, cache, places, rooms, slots, starts, drawn, sums, peaks, arrived, out,
@@ -43,10 +53,12 @@ def attend(
 
     Splits have SPLIT tokens each wherever they fall. A row and head have as many programs as the
     grid is deep, which take splits in turn; the last to arrive adds up all splits. SHARING is
-    HEADS // KV_HEADS rounded up to a power of two, GROUP that rounded up to a tile.
+    HEADS // KV_HEADS rounded up to a power of two, GROUP that rounded up to a tile. With PDL, all
+    but the query is read before the kernel that makes it has ended, and the next kernel set up.
     """
-    begin(PDL)
+    finish(PDL)
     row, head, first = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    programs = tl.num_programs(2)
     slot = tl.load(slots + row)
     room = tl.load(rooms + slot)
     position = _position(starts, drawn, slot, room)
@@ -63,6 +75,12 @@ def attend(
     line = qkv + row * (HEADS + 2 * KV_HEADS) * D
     c = tl.load(cos + position * H + full % H)
     s = tl.load(sin + position * H + full % H) * tl.where(full < H, -1.0, 1.0)
+    keys = cache + tl.load(places + slot) * UNIT
+    keys += (layer * 2 * KV_HEADS + head) * room * D
+    values = keys + KV_HEADS * room * D
+    if PDL:
+        k, v = _keys_and_values(keys, values, first, position, SPLIT, D)
+    begin(PDL)
     # Members beyond the last repeat it: what they give is not kept.
     q = line + (head * MEMBERS + tl.minimum(members, MEMBERS - 1))[:, None] * D
     q = _rotated(q + full[None, :], q + other[None, :], c[None, :], s[None, :]).to(kind)
@@ -71,19 +89,16 @@ def attend(
     new_value = tl.load(new_line + KV_HEADS * D + full)
     new_score = scale * tl.sum(q.to(tl.float32) * new_key.to(tl.float32)[None, :], 1)
     new_value_sum = new_value.to(tl.float32)[None, :]
-    keys = cache + tl.load(places + slot) * UNIT
-    keys += (layer * 2 * KV_HEADS + head) * room * D
-    values = keys + KV_HEADS * room * D
-    is_new_here = first == (splits - 1) % tl.num_programs(2)
+    is_new_here = first == (splits - 1) % programs
     tl.store(keys + position * D + full, new_key, mask=is_new_here)
     tl.store(values + position * D + full, new_value, mask=is_new_here)
     place = (row * KV_HEADS + head) * SPLITS
-    for split in range(first, splits, tl.num_programs(2)):
+    for split in range(first, splits, programs):
         at = split * SPLIT + tl.arange(0, SPLIT)
         # The new token counts by its score alone: what the cache has of it is on its way.
         is_seen = at < position
-        k = tl.load(keys + at[None, :] * D + full[:, None], mask=is_seen[None, :], other=0.0)
-        v = tl.load(values + at[:, None] * D + full[None, :], mask=is_seen[:, None], other=0.0)
+        if not PDL:
+            k, v = _keys_and_values(keys, values, split, position, SPLIT, D)
         scores = tl.where(is_seen[None, :], tl.dot(q, k) * scale, float("-inf"))
         last_score = tl.where(split == splits - 1, new_score, float("-inf"))
         peak = tl.maximum(tl.max(scores, 1), last_score)
@@ -93,11 +108,12 @@ def attend(
         tl.store(sums + mine[:, None] * D + full[None, :], acc, mask=is_member)
         tl.store(peaks + mine * 2, peak, mask=members < MEMBERS)
         tl.store(peaks + mine * 2 + 1, tl.sum(p, 1) + last, mask=members < MEMBERS)
-    finish(PDL)
+        if PDL:
+            k, v = _keys_and_values(keys, values, split + programs, position, SPLIT, D)
     # All threads have written before one of them says so.
     tl.debug_barrier()
     counter = arrived + row * KV_HEADS + head
-    if tl.atomic_add(counter, 1, sem="acq_rel") == tl.minimum(splits, tl.num_programs(2)) - 1:
+    if tl.atomic_add(counter, 1, sem="acq_rel") == tl.minimum(splits, programs) - 1:
         tl.store(counter, 0)
         target = out + (row * HEADS + head * MEMBERS) * D
         _add_up(sums, peaks, place, splits, target, MEMBERS, SHARING, D)

@@ -153,7 +153,7 @@ class CudaDecode:
             self._attend(rows, tiles.spread, index)
             self._linear_add(
                 rows, tiles.attention_out, parts.attention_out, self._seen, layer.attention_out,
-                site + 1,
+                site + 1, asks=True,
             )  # fmt: skip
             self._norm_swiglu(rows, tiles.gate_up, parts.gate_up, site + 1, layer.gate_up)
             self._linear_add(rows, tiles.down, parts.down, self._inner, layer.down, site + 2)
@@ -192,13 +192,15 @@ class CudaDecode:
         )  # fmt: skip
 
     def _linear_add(
-        self, rows: int, tile: StepTile, parts: int, inputs: Tensor, matrix: Matrix, site: int
-    ) -> None:
+        self, rows: int, tile: StepTile, parts: int, inputs: Tensor, matrix: Matrix, site: int,
+        *, asks: bool = False,
+    ) -> None:  # fmt: skip
         columns = self._x.shape[1]
         kernels.linear_add[_grid(rows, tile, parts, columns)](
             inputs, *_stored(matrix), self._x, self._half, self._squares[site],
             self._partials, self._arrived, rows,
-            N=columns, K=inputs.shape[1], **self._options(rows, tile, parts),
+            N=columns, K=inputs.shape[1], ASKS=asks and rows <= self._tuning.overlapped,
+            **self._options(rows, tile, parts),
         )  # fmt: skip
 
     def _attend(self, rows: int, spread: int, layer: int) -> None:

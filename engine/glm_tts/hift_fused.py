@@ -49,11 +49,11 @@ class Tiles(NamedTuple):
 
 
 TILES = {
-    256: Tiles(64, 128, 64, 4, 3),
+    256: Tiles(64, 64, 64, 4, 3),
     128: Tiles(128, 128, 64, 8, 3),
-    64: Tiles(128, 64, 64, 4, 3),
+    64: Tiles(64, 64, 64, 4, 2),
 }
-"""By the channels that come out; for others the last that is not wider."""
+"""By trial. By the channels that come out; for others the last that is not wider."""
 
 
 class _Conv(NamedTuple):

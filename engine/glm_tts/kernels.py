@@ -41,9 +41,25 @@ def begin(PDL: tl.constexpr):
 
 @triton.jit
 def finish(PDL: tl.constexpr):
-    """Let the next kernel be set up already. Not earlier: it would take room from this one."""
+    """Let the next kernel be set up already. Where the device has no room for it beside this one,
+    not before this one is about to end."""
     if PDL:
         gdc_launch_dependents()
+
+
+@triton.jit
+def ask_for(w, LINES: tl.constexpr):
+    """Have a matrix of so many lines of 128 bytes brought into the second level cache, by all
+    programs together."""
+    row, column, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    program = (part * tl.num_programs(1) + column) * tl.num_programs(0) + row
+    programs = tl.num_programs(0) * tl.num_programs(1) * tl.num_programs(2)
+    for start in range(program * 128, LINES, programs * 128):
+        line = tl.minimum(start + tl.arange(0, 128), LINES - 1).to(tl.int64)
+        tl.inline_asm_elementwise(
+            "prefetch.global.L2 [$1]; mov.b32 $0, 0;", "=r,l", [w.to(tl.int64) + line * 128],
+            dtype=tl.int32, is_pure=False, pack=1,
+        )  # fmt: skip
 
 
 @triton.jit
@@ -94,23 +110,26 @@ def _product(
     N: tl.constexpr, K: tl.constexpr,
     ROWS: tl.constexpr, LINES: tl.constexpr, DEPTH: tl.constexpr,
     PARTS: tl.constexpr, IS_APART: tl.constexpr, PDL: tl.constexpr,
+    HAS_ROOM: tl.constexpr = False,
 ):  # fmt: skip
     """inputs[M, K] @ w[N, K].T for a tile, and which of its rows the caller is to write.
 
     Where parts are apart, the last program to arrive adds them up, in order: it alone has rows.
+    HAS_ROOM says that the next kernel finds room beside this one.
 
     Returns:
         float32 [ROWS, LINES], bool [ROWS].
     """
+    finish(PDL and HAS_ROOM)
     begin(PDL)
     is_row = rows < M
     if PARTS > 1 and not IS_APART:
         acc = _product_of_parts(inputs, w, rows, is_row, lines, K, ROWS, LINES, DEPTH, PARTS)
-        finish(PDL)
+        finish(PDL and not HAS_ROOM)
     else:
         part = tl.program_id(2)
         acc = _product_of_part(inputs, w, rows, is_row, lines, part, K, ROWS, LINES, DEPTH, PARTS)
-        finish(PDL)
+        finish(PDL and not HAS_ROOM)
         if PARTS > 1:
             place = partials + rows[:, None] * N + lines[None, :]
             tl.store(place + part * M * N, acc, mask=is_row[:, None])
@@ -176,7 +195,7 @@ def norm_linear(
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     acc, is_row = _product(
         half, w, scales, partials, arrived, rows, columns, M, N, K,
-        ROWS, COLUMNS, DEPTH, PARTS, IS_APART, PDL,
+        ROWS, COLUMNS, DEPTH, PARTS, IS_APART, PDL, HAS_ROOM=True,
     )  # fmt: skip
     acc *= _scale(squares, rows, is_row, K, eps)[:, None]
     where = y + rows[:, None] * N + columns[None, :]
@@ -212,9 +231,14 @@ def linear_add(
     inputs, w, scales, x, half, squares, partials, arrived, M,
     N: tl.constexpr, K: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
-    PARTS: tl.constexpr, IS_APART: tl.constexpr, PDL: tl.constexpr,
+    PARTS: tl.constexpr, IS_APART: tl.constexpr, ASKS: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """x[M, N] += inputs[M, K] @ w[N, K].T; squares are those of the norm that follows."""
+    """x[M, N] += inputs[M, K] @ w[N, K].T; squares are those of the norm that follows.
+
+    ASKS says that there is time to fetch weights before the inputs are there.
+    """
+    if ASKS:
+        ask_for(w, N * K * w.dtype.element_ty.primitive_bitwidth // 1024)
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     acc, is_row = _product(

@@ -51,6 +51,7 @@ from engine.types import (
     PcmChunk,
     Samples,
     Segment,
+    StageSteps,
     SynthesisRequest,
     TranscribeOptions,
     TranscriptInfo,
@@ -78,6 +79,7 @@ class WorkerClient(asyncio.Protocol):
         info: What the engine is.
         can_offload: Whether it can leave its device.
         memory: Of its device, as last measured.
+        steps: That it has done, as last measured.
         last_words: Why the worker ended, if it said so, or was ended.
         has_worked: It has finished a job.
         is_suspect: It has not got on for a while, and may hang.
@@ -95,6 +97,7 @@ class WorkerClient(asyncio.Protocol):
         self._watching: asyncio.Task[None] | None = None
         self.is_suspect = False
         self.has_worked = False
+        self.steps: tuple[StageSteps, ...] = ()
         self._decoder: FrameDecoder[Event] = FrameDecoder(Event)  # type: ignore[arg-type]
         self._streams: dict[int, JobStream] = {}
         self._job_ids = count(1)
@@ -333,8 +336,8 @@ class WorkerClient(asyncio.Protocol):
                 self.last_words = error.message
             case Broken(error):
                 self._loaded.set_exception(from_wire(error))
-            case Placed(memory):
-                self.memory = memory
+            case Placed(memory, steps):
+                self.memory, self.steps = memory, steps
                 # Who asked may have left meanwhile.
                 if not (placed := self._placings.popleft()).done():
                     placed.set_result(None)

@@ -56,5 +56,10 @@ class RunningJob:
         if self._first_audio_at is not None:
             slack_s = self.sent_s - (now - self._first_audio_at)
         return JobView(
-            job_id=self.job.id, stage=stage, waited_s=now - self._arrived_at, slack_s=slack_s
+            job_id=self.job.id,
+            stage=stage,
+            aside=self.job.aside,
+            is_in_flight=self.job.is_in_flight,
+            waited_s=now - self._arrived_at,
+            slack_s=slack_s,
         )

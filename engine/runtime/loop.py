@@ -16,6 +16,7 @@ from engine.runtime.capacity import Capacity
 from engine.runtime.heartbeat import Pulse
 from engine.runtime.job import RunningJob
 from engine.runtime.policy import Batch, schedule
+from engine.runtime.tally import Tally
 from engine.runtime.wire import (
     Audio,
     Cancel,
@@ -27,7 +28,7 @@ from engine.runtime.wire import (
     Prepare,
     Start,
 )
-from engine.types import Job, PromptFeatures, PromptRef, StepOutput
+from engine.types import Job, PromptFeatures, PromptRef, StageSteps, StepOutput
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class SpeechLoop:
         send: Puts an event on the socket; raises ConnectionError when the server is gone.
         capacity: Refuses what could not be spoken in time; None: nothing is refused.
         pulse: Told of what the device is at.
+        tally: Told of each step that was done.
         clock: Seconds, monotonic.
     """
 
@@ -67,6 +69,7 @@ class SpeechLoop:
         features: FeatureStore | None = None,
         capacity: Capacity | None = None,
         pulse: Pulse | None = None,
+        tally: Tally | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -75,6 +78,7 @@ class SpeechLoop:
         self._features = features
         self._capacity = capacity
         self._pulse = pulse or Pulse()
+        self._tally = tally or Tally()
         self._clock = clock
         self._jobs: dict[int, RunningJob] = {}
         self._stepping: list[RunningJob] = []
@@ -190,9 +194,10 @@ class SpeechLoop:
             self._book_compute()
             if self._capacity is not None:
                 self._capacity.stepped(batch, limit, self._mark - began, self._mark)
-        for running in self._stepping:
-            if not flying or running.job in flying:
-                running.stepped(batch.stage)
+        stepped = [each for each in self._stepping if not flying or each.job in flying]
+        for running in stepped:
+            running.stepped(batch.stage)
+        self._tally.add(StageSteps(batch.stage, steps=1, jobs=len(stepped)))
         self._put_down(self._stepping)
 
     def _land(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.errors import LoadFailed, to_wire
 from engine.protocol import Engine, Residency
+from engine.runtime.tally import Tally
 from engine.runtime.wire import Broken, Event, Measure, Offload, Placed, Placing, Restore
 from engine.types import Device, DeviceMemory
 
@@ -26,12 +27,16 @@ class Placement:
         engine: Loaded.
         device: As the settings name it.
         send: Puts an event on the socket.
+        tally: Of the loop around the engine.
     """
 
-    def __init__(self, engine: Engine, device: Device, send: Callable[[Event], None]) -> None:
+    def __init__(
+        self, engine: Engine, device: Device, send: Callable[[Event], None], tally: Tally
+    ) -> None:
         self._engine = engine if isinstance(engine, Residency) else None
         self._device = device
         self._send = send
+        self._tally = tally
 
     @property
     def can_offload(self) -> bool:
@@ -67,7 +72,7 @@ class Placement:
             failure = LoadFailed(f"the engine could not {verb}: {exc!r}")
             self._send(Broken(to_wire(failure)))
             raise failure from exc
-        self._send(Placed(memory))
+        self._send(Placed(memory, self._tally.stages))
         if not isinstance(command, Measure):
             used_bytes = memory.used_bytes if memory else 0
             logger.info(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain, islice
 
 from msgspec import Struct
 
+_AT_EASE_S = 1.0
+"""A stream with as much in hand lets a busy device be."""
+_CROWD = 4
+"""Streams that wait for the device make it busy: enough for it to do next."""
 _NEARLY_DRY_S = 0.3
 """A stream with less in hand comes before those that have not begun: a gap is heard, a wait of as
 long is not. About what a step or two of a full device take."""
@@ -18,6 +22,10 @@ class JobView(Struct, frozen=True, kw_only=True):
     job_id: int
     stage: str
     """The stage that it waits for."""
+    aside: str | None = None
+    """Another that it takes part in meanwhile."""
+    is_in_flight: bool = False
+    """The device works on it."""
     waited_s: float
     """Since it arrived."""
     slack_s: float | None
@@ -35,7 +43,9 @@ def schedule(jobs: Iterable[JobView], max_batch: Callable[[str], int]) -> Batch 
     """Choose the next step.
 
     The most urgent job names the stage; others that wait for the same stage come along, most
-    urgent first, as many as one step takes.
+    urgent first, as many as one step takes, and then those that take part in it aside. A crowd
+    that waits for the device goes before steps for those who have enough: these would only slow
+    it down, and there will be more of them to a step.
 
     Args:
         jobs: The jobs that can go on: not cancelled, with room for their audio.
@@ -45,11 +55,23 @@ def schedule(jobs: Iterable[JobView], max_batch: Callable[[str], int]) -> Batch 
     """
     queue = sorted(jobs, key=_urgency)
     room = {job.stage: max_batch(job.stage) for job in queue}
-    stage = next((job.stage for job in queue if room[job.stage]), None)
-    if stage is None:
+    first = next((job for job in queue if room[job.stage]), None)
+    if first is None or (_is_at_ease(first) and _is_crowded(queue, room)):
         return None
-    same_stage = (job.job_id for job in queue if job.stage == stage)
-    return Batch(stage, tuple(islice(same_stage, room[stage])))
+    stage = first.stage
+    own = (job.job_id for job in queue if job.stage == stage)
+    aside = (job.job_id for job in queue if job.stage != stage and job.aside == stage)
+    return Batch(stage, tuple(islice(chain(own, aside), room[stage])))
+
+
+def _is_at_ease(job: JobView) -> bool:
+    return job.slack_s is not None and job.slack_s >= _AT_EASE_S
+
+
+def _is_crowded(queue: Iterable[JobView], room: Mapping[str, int]) -> bool:
+    """Many streams that play wait for what the device has no room for."""
+    waiting = (job for job in queue if job.slack_s is not None and not job.is_in_flight)
+    return sum(room[job.stage] == 0 for job in waiting) >= _CROWD
 
 
 def _urgency(job: JobView) -> tuple[int, float]:

@@ -18,7 +18,8 @@ from engine.registry import missing
 from engine.runtime.client import WorkerClient
 from engine.runtime.devices import Devices
 from engine.runtime.residency import Goal, Holding, Residency
-from engine.types import Device, DeviceMemory, EngineInfo, Residence, WorkerStatus
+from engine.runtime.tally import together
+from engine.types import Device, DeviceMemory, EngineInfo, Residence, StageSteps, WorkerStatus
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class Seat:
         self._wakes = 0
         self._wake_s = 0.0
         self._woken_at: float | None = None
+        self._past_steps: tuple[StageSteps, ...] = ()
+        """Of workers that have ended."""
         devices.add(self)
 
     @property
@@ -133,7 +136,12 @@ class Seat:
             wakes=self._wakes,
             wake_s=self._wake_s,
             error=None if self.worker is not None and not self._is_suspect else self.error,
+            steps=self._steps,
         )
+
+    @property
+    def _steps(self) -> tuple[StageSteps, ...]:
+        return together(self._past_steps, self._client.steps if self._client is not None else ())
 
     def knows(self, digest: str | None) -> bool:
         """Whether the worker has this prompt's features in memory, as far as can be told here."""
@@ -264,6 +272,7 @@ class Seat:
             return self.is_asleep
         finally:
             dying.cancel()
+            self._past_steps = self._steps
             self._client = None
             self._prompts.clear()
             await client.stop()

@@ -18,6 +18,7 @@ from engine.types import (
     DeviceMemory,
     EngineInfo,
     Segment,
+    StageSteps,
     SynthesisRequest,
     TranscribeOptions,
     TranscriptInfo,
@@ -122,6 +123,8 @@ class Placed(Struct, frozen=True, array_like=True, tag="placed"):
     """Worker -> server: it is done with the oldest Offload, Restore or Measure."""
 
     memory: DeviceMemory | None
+    steps: tuple[StageSteps, ...]
+    """Since the worker started; none of a transcriber."""
 
 
 class Audio(Struct, frozen=True, array_like=True, tag="audio"):

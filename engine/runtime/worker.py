@@ -31,6 +31,7 @@ from engine.runtime.listening import ListenLoop
 from engine.runtime.log import log_as_parent_does
 from engine.runtime.loop import SpeechLoop
 from engine.runtime.placement import Placement
+from engine.runtime.tally import Tally
 from engine.runtime.wire import (
     Broken,
     Command,
@@ -155,6 +156,7 @@ def run(config: WorkerConfig, sock: socket.socket, max_load: float, beat_s: floa
         beat_s: Between two heartbeats.
     """
     pulse = Pulse()
+    tally = Tally()
     outlet = Outlet(sock, pulse)
     send = outlet.send
     threading.Thread(target=outlet.keep_beating, args=(beat_s,), daemon=True).start()
@@ -169,12 +171,12 @@ def run(config: WorkerConfig, sock: socket.socket, max_load: float, beat_s: floa
         send(Broken(to_wire(LoadFailed(f"{config.engine} could not load: {exc!r}"))))
         return
     if info.task == "speech":
-        loop = _speech_loop(config, cast("Synthesizer", engine), info, outlet, max_load)
+        loop = _speech_loop(config, cast("Synthesizer", engine), info, outlet, max_load, tally)
     else:
         loop = ListenLoop(Listener(cast("Transcriber", engine), pulse), send)
     inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sock, loop, inbox), daemon=True).start()
-    placement = Placement(engine, config.device, send)
+    placement = Placement(engine, config.device, send, tally)
     memory = placement.memory()
     if not info.is_embedded and memory is not None and memory.device == "cpu":
         pulse.pace = "long"
@@ -195,11 +197,18 @@ def run(config: WorkerConfig, sock: socket.socket, max_load: float, beat_s: floa
 
 
 def _speech_loop(
-    config: WorkerConfig, engine: Synthesizer, info: EngineInfo, outlet: Outlet, max_load: float
+    config: WorkerConfig,
+    engine: Synthesizer,
+    info: EngineInfo,
+    outlet: Outlet,
+    max_load: float,
+    tally: Tally,
 ) -> Loop:
     features = FeatureStore.of_worker(config, info) if info.clones_voices else None
     capacity = Capacity(max_load) if max_load and info.refuses_overload else None
-    return SpeechLoop(engine, info.sample_rate, outlet.send, features, capacity, pulse=outlet.pulse)
+    return SpeechLoop(
+        engine, info.sample_rate, outlet.send, features, capacity, outlet.pulse, tally
+    )
 
 
 class Loop(Protocol):

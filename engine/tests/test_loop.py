@@ -1,4 +1,5 @@
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from engine.protocol import Emit
 from engine.runtime.capacity import Capacity
 from engine.runtime.loop import SpeechLoop
 from engine.runtime.policy import Batch
+from engine.runtime.tally import Tally
 from engine.runtime.wire import Audio, Cancel, Event, Failed, Finished, Grant, Prepare, Start
 from engine.tests.fake import SAMPLE_RATE, ToneSynthesizer, tone
 from engine.types import Job, PromptRef, SynthesisRequest, VoicePrompt
@@ -373,6 +375,39 @@ def test_steps_of_a_job_that_is_in_flight_are_booked_as_steps() -> None:
     glider.may_land = True
     bench.loop.turn()
     assert booked[before + 1 :][:1] == [("render", True)]
+
+
+def test_steps_are_counted_with_the_jobs_in_them() -> None:
+    tally = Tally()
+    bench = Bench()
+    bench.loop = SpeechLoop(bench.engine, SAMPLE_RATE, bench.sent.append, tally=tally)
+    for job_id, text in ((1, "a b c"), (2, "d")):
+        bench.start(job_id, text)
+    bench.run()
+    taken = Counter(stage for stage, _ in bench.engine.steps)
+    jobs = Counter(stage for stage, ids in bench.engine.steps for _ in ids)
+    assert tally.stages
+    assert {each.stage: (each.steps, each.jobs) for each in tally.stages} == {
+        stage: (taken[stage], jobs[stage]) for stage in taken
+    }
+    assert jobs["decode"] > taken["decode"]
+
+
+def test_a_step_that_lands_later_is_counted_once_with_the_jobs_that_flew() -> None:
+    tally = Tally()
+    bench, kite = kite_bench()
+    bench.loop = SpeechLoop(kite, SAMPLE_RATE, bench.sent.append, tally=tally)
+    kite.may_land = False
+    bench.start(1, "a")
+    bench.start(2, "b")
+    for _ in range(10):
+        bench.loop.turn()
+    before = {each.stage: (each.steps, each.jobs) for each in tally.stages}
+    kite.may_land = True
+    for _ in range(10):
+        bench.loop.turn()
+    assert before["render"] == (1, 2)
+    assert {each.stage: (each.steps, each.jobs) for each in tally.stages} == before
 
 
 def test_a_job_that_is_cancelled_in_flight_gives_nothing_and_is_freed_once() -> None:

@@ -1,3 +1,5 @@
+from msgspec.structs import replace
+
 from engine.runtime.policy import Batch, JobView, schedule
 
 
@@ -57,3 +59,47 @@ def test_stage_that_can_take_none_gives_way() -> None:
 
 def test_nothing_is_done_while_no_stage_has_room() -> None:
     assert schedule([waiting(1, "admit")], lambda _: 0) is None
+
+
+def crowd(first_id: int) -> list[JobView]:
+    return [playing(first_id + place, slack_s=2.0) for place in range(4)]
+
+
+def none_renders(stage: str) -> int:
+    return 0 if stage == "render" else 8
+
+
+def test_those_who_have_enough_wait_while_a_crowd_waits_for_the_device() -> None:
+    at_ease = playing(1, 1.5, "decode")
+    assert schedule([at_ease, *crowd(10)], none_renders) is None
+    assert schedule([at_ease, *crowd(10)[1:]], none_renders) == Batch("decode", (1,))
+    assert schedule([at_ease, *crowd(10)], many) is not None
+
+
+def test_no_crowd_keeps_back_who_needs_audio_soon() -> None:
+    for urgent in (playing(1, 0.9, "decode"), waiting(1, "decode")):
+        batch = schedule([urgent, playing(2, 1.5, "decode"), *crowd(10)], none_renders)
+        assert batch == Batch("decode", (1, 2))
+
+
+def test_who_waits_for_a_first_chunk_or_for_its_landing_is_no_crowd() -> None:
+    first = [waiting(place, "render") for place in range(10, 20)]
+    aloft = [replace(job, is_in_flight=True) for job in crowd(20)]
+    job = playing(1, 1.5, "decode")
+    assert schedule([job, *first, *aloft], none_renders) == Batch("decode", (1,))
+
+
+def test_who_waits_takes_part_aside_when_there_is_room() -> None:
+    jobs = [
+        replace(playing(1, 2.0, "render"), aside="decode"),
+        playing(2, 0.5, "decode"),
+        replace(playing(3, 1.0, "render"), aside="decode"),
+        playing(4, 3.0, "render"),
+    ]
+    assert schedule(jobs, none_renders) == Batch("decode", (2, 3, 1))
+    assert schedule(jobs, lambda stage: 2 * (stage == "decode")) == Batch("decode", (2, 3))
+
+
+def test_what_is_done_aside_alone_is_not_begun() -> None:
+    jobs = [replace(playing(1, 2.0, "render"), aside="decode")]
+    assert schedule(jobs, none_renders) is None

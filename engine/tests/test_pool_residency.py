@@ -15,7 +15,7 @@ from engine.runtime.devices import Devices
 from engine.runtime.pool import EnginePool
 from engine.tests.fake import tone
 from engine.tests.test_pool import TONE, cloned, prompt, speak, until, whole
-from engine.types import Residence
+from engine.types import Residence, StageSteps
 
 pytestmark = pytest.mark.anyio
 
@@ -75,6 +75,20 @@ async def test_idle_engine_ends_and_the_next_request_starts_it_again() -> None:
         assert len(await whole(pool, "hello")) == 1
         assert pool.workers[0].wakes == 1
         assert pool.workers[0].wake_s > 0
+
+
+async def test_steps_are_counted_on_through_a_worker_s_end() -> None:
+    async with running(PoolConfig(), engine=TONE) as pool:
+        await whole(pool, "hello")
+        (first,) = await pool.inspect()
+        await pool.sleep("stopped")
+        assert pool.workers[0].steps == first.steps
+        await whole(pool, "hello")
+        (both,) = await pool.inspect()
+    assert first.steps
+    assert both.steps == tuple(
+        StageSteps(each.stage, 2 * each.steps, 2 * each.jobs) for each in first.steps
+    )
 
 
 @pytest.mark.parametrize("depth", ["offloaded", "stopped"])

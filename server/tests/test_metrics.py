@@ -6,7 +6,7 @@ from litestar.testing import TestClient
 
 from engine.config import PoolConfig, WorkerConfig
 from engine.runtime.pool import EnginePool
-from engine.types import DeviceMemory, WorkerStatus
+from engine.types import DeviceMemory, StageSteps, WorkerStatus
 from server.app import create_app
 from server.catalog import Engines
 from server.errors import ApiError
@@ -195,3 +195,23 @@ def test_jobs_of_an_engine_are_those_of_its_workers() -> None:
     assert 'rhapsode_engine_jobs{engine="fake"} 4' in lines
     labels = r'engine="fake",worker="1",device="the \"big\" one"'
     assert f"rhapsode_worker_jobs{{{labels}}} 2" in lines
+
+
+def test_steps_and_their_jobs_are_told_by_stage() -> None:
+    worker = WorkerStatus(
+        residence="resident",
+        device="cuda:0",
+        memory=None,
+        idle_s=None,
+        jobs=0,
+        restarts=0,
+        wakes=0,
+        wake_s=0.0,
+        error=None,
+        steps=(StageSteps("decode", steps=10, jobs=35), StageSteps("render", steps=2, jobs=3)),
+    )
+    lines = engine_metrics({"fake": (worker,)}).splitlines()
+    for stage, steps, jobs in (("decode", 10, 35), ("render", 2, 3)):
+        labels = f'engine="fake",worker="0",device="cuda:0",stage="{stage}"'
+        assert f"rhapsode_worker_steps_total{{{labels}}} {steps}" in lines
+        assert f"rhapsode_worker_step_jobs_total{{{labels}}} {jobs}" in lines
