@@ -47,14 +47,16 @@ def attend(
     layer, scale,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, D: tl.constexpr, UNIT: tl.constexpr,
     SPLITS: tl.constexpr, SPLIT: tl.constexpr, GROUP: tl.constexpr, SHARING: tl.constexpr,
-    PDL: tl.constexpr,
+    IS_APART: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """One query a row over its slot, once the new key and value are kept; split in time.
 
     Splits have SPLIT tokens each wherever they fall. A row and head have as many programs as the
     grid is deep, which take splits in turn; the last to arrive adds up all splits. SHARING is
-    HEADS // KV_HEADS rounded up to a power of two, GROUP that rounded up to a tile. With PDL, all
-    but the query is read before the kernel that makes it has ended, and the next kernel set up.
+    HEADS // KV_HEADS rounded up to a power of two, GROUP that rounded up to a tile.
+
+    With PDL, the next kernel is set up beside this one. Where each split has a program of its own
+    (IS_APART), all but the query is read before the kernel that makes the query has ended.
     """
     finish(PDL)
     row, head, first = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -78,7 +80,7 @@ def attend(
     keys = cache + tl.load(places + slot) * UNIT
     keys += (layer * 2 * KV_HEADS + head) * room * D
     values = keys + KV_HEADS * room * D
-    if PDL:
+    if IS_APART:
         k, v = _keys_and_values(keys, values, first, position, SPLIT, D)
     begin(PDL)
     # Members beyond the last repeat it: what they give is not kept.
@@ -97,7 +99,7 @@ def attend(
         at = split * SPLIT + tl.arange(0, SPLIT)
         # The new token counts by its score alone: what the cache has of it is on its way.
         is_seen = at < position
-        if not PDL:
+        if not IS_APART:
             k, v = _keys_and_values(keys, values, split, position, SPLIT, D)
         scores = tl.where(is_seen[None, :], tl.dot(q, k) * scale, float("-inf"))
         last_score = tl.where(split == splits - 1, new_score, float("-inf"))
@@ -108,8 +110,6 @@ def attend(
         tl.store(sums + mine[:, None] * D + full[None, :], acc, mask=is_member)
         tl.store(peaks + mine * 2, peak, mask=members < MEMBERS)
         tl.store(peaks + mine * 2 + 1, tl.sum(p, 1) + last, mask=members < MEMBERS)
-        if PDL:
-            k, v = _keys_and_values(keys, values, split + programs, position, SPLIT, D)
     # All threads have written before one of them says so.
     tl.debug_barrier()
     counter = arrived + row * KV_HEADS + head

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from engine.glm_tts.verbalize import Verbalize
-
 MARKS = "。？！；：、，.?!;:,"
 """What counts as punctuation; the first half is full width."""
 
@@ -66,14 +64,18 @@ _NAMES = str.maketrans(
 )
 
 
-def normalize_chinese(text: str, verbalize: Verbalize) -> str:
-    """Numbers and signs in Chinese characters; brackets, quotes and hyphens gone."""
+def prepare_chinese(text: str) -> str:
+    """Ranges, powers and hyphens in Chinese characters; to be verbalised next."""
     text = _POWER.sub(_read_power, text)
     text = _DATE.sub(r"\1年\2月\3日", text)
     text = _PHONE.sub(lambda phone: phone.group().replace("-", ""), text)
     for pattern, replacement in _BEFORE_NUMBERS:
         text = pattern.sub(replacement, text)
-    text = verbalize(text)
+    return text
+
+
+def finish_chinese(text: str) -> str:
+    """Signs in Chinese characters; brackets and quotes gone."""
     for pattern, replacement in _AFTER_NUMBERS:
         text = pattern.sub(replacement, text)
     return text.translate(_NAMES).strip().lower()

@@ -213,7 +213,8 @@ class CudaDecode:
             layer, dims.head_dim**-0.5,
             HEADS=dims.heads, KV_HEADS=dims.kv_heads, D=dims.head_dim, UNIT=memory.unit,
             SPLITS=self._splits, SPLIT=tuning.split, GROUP=max(_TILE_ROWS, self._sharing),
-            SHARING=self._sharing, **tuning.options(rows, tuning.split_warps, tuning.split_stages),
+            SHARING=self._sharing, IS_APART=spread >= self._splits,
+            **tuning.options(rows, tuning.split_warps, tuning.split_stages),
         )  # fmt: skip
 
     def _options(self, rows: int, tile: StepTile, parts: int) -> dict[str, int | bool]:

@@ -7,8 +7,6 @@ import unicodedata
 from collections.abc import Callable
 from functools import cache
 
-from engine.glm_tts.verbalize import Verbalize
-
 _HALF_WIDTH = str.maketrans(
     {"。": ". ", "？": "? ", "！": "! ", "；": "; ", "：": ": ", "、": ", ", "，": ", ", "…": ". "}
 )
@@ -22,11 +20,15 @@ _MAX_DIGITS = 36
 """What `inflect` has names for."""
 
 
-def normalize_english(text: str, verbalize: Verbalize) -> str:
-    """Lower-case words, each mark followed by one space; all other signs gone."""
+def prepare_english(text: str) -> str:
+    """What the grammar would misread, as words; to be verbalised next."""
     text = _TITLE.sub("", text.translate(_HALF_WIDTH))
     text = _TIMES.sub(" times ", text).replace("*", " ").replace("'", "’")
-    text = verbalize(_NUMBER_SIGN.sub("number ", text))
+    return _NUMBER_SIGN.sub("number ", text)
+
+
+def finish_english(text: str) -> str:
+    """Lower-case words, each mark followed by one space; all other signs gone."""
     text = _DIGITS.sub(lambda digits: f" {_spell(digits.group())} ", text)
     text = "".join(map(_spoken, _APOSTROPHE.sub("\0", text))).lower()
     text = " ".join(text.split())

@@ -40,9 +40,11 @@ class History:
         """Remember a piece that has been spoken."""
         self._pieces.append(_Entry(tuple(text_ids), tuple(speech_tokens)))
 
-    def forget(self) -> None:
-        """Forget all pieces; the original prompt stays."""
+    def forget(self) -> bool:
+        """Forget all pieces; the original prompt stays. False: there were none."""
+        had_pieces = bool(self._pieces)
         self._pieces.clear()
+        return had_pieces
 
     def prompt_for(self, text_ids: Sequence[int]) -> tuple[list[int], list[int]]:
         """Text ids and speech tokens to go before a piece.

@@ -14,7 +14,7 @@ A long text is spoken piece by piece; each begins at prefill, in a slot of the d
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -26,7 +26,7 @@ from engine.glm_tts.decoder import DecodeParams
 from engine.glm_tts.faults import translated
 from engine.glm_tts.guards import SilenceRun
 from engine.glm_tts.history import History
-from engine.glm_tts.job import GlmTtsJob, Piece
+from engine.glm_tts.job import GlmTtsJob, Piece, Text
 from engine.glm_tts.lanes import Lane
 from engine.glm_tts.model import Model, load_model
 from engine.glm_tts.model_memory import ModelMemory
@@ -52,7 +52,10 @@ _BURST = 4
 drawn beyond a speech's end is thrown away, and a job that comes waits a little longer."""
 
 _PREFILLS = 8
-"""Prompts read in one step: more would keep the streams that play waiting."""
+_PREFILL_ROWS = 1024
+"""Prompts read in one step, and their tokens: more would keep the streams that play waiting. It is
+the largest pass that `PrefillTuning` records: 1,000 rows take 5.9 ms on an H200, 800 hardly less
+(5.7), 1,600 two passes and 10.4. A longer prompt is read by itself: 1,500 rows take 10.8 ms."""
 
 _RENDERS = 16
 """Blocks rendered at once, at most."""
@@ -138,9 +141,6 @@ class GlmTts:
         if features is None or request.prompt is None:
             raise UnknownVoice("GLM-TTS speaks with stored voices only: add one, or send ref_audio")
         model = self.model
-        texts = [model.tokenizer.encode(text) for text in model.text.pieces(request.text)]
-        if not texts:
-            raise InvalidRequest("input: there is nothing in it to speak", "input")
         if (preset := preset_of(request.sampling)).top_k > K_MAX:
             raise InvalidRequest(f"top_k must be {K_MAX} or less for GLM-TTS", "top_k")
         prompt_text = model.tokenizer.encode(model.text.prompt(request.prompt.text))
@@ -148,14 +148,15 @@ class GlmTts:
             voice = _on_device(features, model.device)
         job = GlmTtsJob(
             job_id,
-            texts,
+            self._texts(request.text),
             voice,
             History(prompt_text, features.arrays["speech_tokens"].tolist()),
             preset,
             secrets.randbits(31) if request.seed is None else request.seed,
         )
-        longest = max(texts, key=len)
-        if self._room(self._prompt_ids(job, longest)) <= self._least(longest):
+        if (first := job.next_text) is None:
+            raise InvalidRequest("input: there is nothing in it to speak", "input")
+        if self._room(self._prompt_ids(job, first.ids)) <= self._least(first.ids):
             context = self._options.context_tokens
             raise InvalidRequest(
                 f"voice: its recording leaves no room for speech among {context} tokens", "voice"
@@ -210,8 +211,9 @@ class GlmTts:
                 continue
             if len(audio):
                 emit(StepOutput(job.id, audio, progress=block.progress))
+            job.is_heard = True
             if job.stage == "land":
-                job.stage = None if job.slot is None else _stage_of(job)
+                job.stage = None if job.is_spoken else _stage_of(job)
             self._listen(job, block.piece, audio)
 
     def finish(self, job: Job) -> None:
@@ -231,11 +233,9 @@ class GlmTts:
 
     def _begin_piece(self, job: GlmTtsJob) -> None:
         """Set up the job's next piece in a slot of the decoder."""
-        model, text_ids = self.model, job.texts[0]
-        prompt_ids = self._prompt_ids(job, text_ids)
-        if self._room(prompt_ids) < self._least(text_ids):
-            job.history.forget()
-            prompt_ids = self._prompt_ids(job, text_ids)
+        model = self.model
+        text, prompt_ids = self._next_prompt(job)
+        text_ids = text.ids
         seed, preset = job.next_seed(), job.preset
         most = int(self._options.max_tokens_per_text_token * len(text_ids))
         params = DecodeParams(
@@ -251,10 +251,29 @@ class GlmTts:
         with self._renderers["first" if job.is_silent else "render"].lane.use():
             mel = MelStream(job.voice, self._plan, model.rates, seed)
             sound = model.vocoder.begin(seed)
-        job.piece = Piece(text_ids, params, mel, sound, SilenceRun(model.rates.sample_rate))
-        job.slot = model.decoder.admit(prompt_ids, params)
-        job.texts.pop(0)
-        job.stage = "prefill"
+        silence = SilenceRun(model.rates.sample_rate)
+        piece = Piece(text, len(prompt_ids), params, mel, sound, silence)
+        job.begin(piece, model.decoder.admit(prompt_ids, params))
+
+    def _texts(self, text: str) -> Iterator[Text]:
+        """Of the pieces, read as they are asked for: numbers cost 0.1 ms a character."""
+        for piece in self.model.text.pieces(text):
+            yield Text(self.model.tokenizer.encode(piece.text), piece.before)
+
+    def _next_prompt(self, job: GlmTtsJob) -> tuple[Text, list[int]]:
+        """A job's next text, and what the language model reads before it speaks it.
+
+        Where there is no room, what was said before is forgotten; where that is not enough, the
+        text is halved: the first one had room, or the job would not have begun.
+        """
+        while True:
+            text = job.next_text
+            assert text is not None, "all pieces were begun"
+            prompt_ids = self._prompt_ids(job, text.ids)
+            if self._room(prompt_ids) >= self._least(text.ids):
+                return text, prompt_ids
+            if not job.history.forget():
+                job.halve_next()
 
     def _prompt_ids(self, job: GlmTtsJob, text_ids: Sequence[int]) -> list[int]:
         """What the language model reads before it speaks a piece."""
@@ -271,11 +290,12 @@ class GlmTts:
         """Speech tokens before a text can have come to its end."""
         return int(self._options.min_tokens_per_text_token * len(text_ids))
 
-    def _prefill(self, jobs: Sequence[GlmTtsJob]) -> None:
+    def _prefill(self, waiting: Sequence[GlmTtsJob]) -> None:
+        jobs = _fitting(waiting, _PREFILL_ROWS, lambda piece: piece.prompt_tokens)
         self._take(jobs, self.model.decoder.prefill([_slot(job) for job in jobs])[None])
 
     def _decode(self, jobs: Sequence[GlmTtsJob]) -> None:
-        count = min(_BURST, max(job.current.lacking for job in jobs))
+        count = min(_BURST, max(1, *(job.current.lacking for job in jobs)))
         self._take(jobs, self.model.decoder.step([_slot(job) for job in jobs], count))
 
     def _take(self, jobs: Sequence[GlmTtsJob], drawn: Tensor) -> None:
@@ -289,21 +309,22 @@ class GlmTts:
             job.stage = _stage_of(job)
 
     def _render(self, stage: str, waiting: Sequence[GlmTtsJob]) -> None:
-        jobs = _fitting(waiting, _FRAMES[stage])
+        jobs = _fitting(waiting, _FRAMES[stage], lambda piece: piece.frames)
         self._flights[stage] = self._renderers[stage].launch(jobs)
-        for job in jobs:
-            is_first = job.is_silent
+        for block in self._flights[stage].blocks:
+            job = block.job
             job.is_in_flight, job.is_silent = True, False
-            if job.current.has_ended:
+            if block.is_last:
                 self._end_piece(job)
             else:
-                job.stage = "land" if is_first else "decode"
+                job.stage = _stage_of(job)
 
     def _listen(self, job: GlmTtsJob, piece: Piece, audio: Samples) -> None:
         """End a piece that the model does not find the end of."""
         longest = self._options.max_silence_s
         piece.silence.hear(audio)
-        if longest and piece.silence.seconds > longest and not piece.has_ended:
+        is_current = job.piece is piece and not job.is_spoken
+        if longest and piece.silence.seconds > longest and is_current:
             piece.has_ended = True
             job.remark = f"a piece was ended after {piece.silence.seconds:.1f} s of silence"
             self._end_piece(job)
@@ -312,10 +333,11 @@ class GlmTts:
         """What comes after a piece: the next one, or nothing."""
         piece = job.current
         self._free(job)
-        if job.texts:
-            job.history.add(piece.text_ids, piece.tokens)
+        if job.next_text is not None:
+            job.history.add(piece.text.ids, piece.tokens)
             self._begin_piece(job)
         else:
+            job.is_spoken = True
             job.stage = "land" if job.is_in_flight else None
 
     def _free(self, job: GlmTtsJob) -> None:
@@ -331,21 +353,21 @@ def _slot(job: GlmTtsJob) -> int:
 
 def _stage_of(job: GlmTtsJob) -> str:
     """Of a job with a slot, once it has tokens."""
+    if job.is_in_flight and (job.current.has_block or not job.is_heard):
+        return "land"
     if not job.current.has_block:
         return "decode"
-    if job.is_in_flight:
-        return "land"
     return "first" if job.is_silent and job.current.frames <= _FRAMES["first"] else "render"
 
 
-def _fitting(jobs: Sequence[GlmTtsJob], room: int) -> list[GlmTtsJob]:
+def _fitting(jobs: Sequence[GlmTtsJob], room: int, size: Callable[[Piece], int]) -> list[GlmTtsJob]:
     """As many as have room together, in their order; one at least."""
     fitting: list[GlmTtsJob] = []
     for job in jobs:
-        frames = job.current.frames
-        if not fitting or frames <= room:
+        taken = size(job.current)
+        if not fitting or taken <= room:
             fitting.append(job)
-            room -= frames
+            room -= taken
     return fitting
 
 

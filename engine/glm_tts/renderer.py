@@ -115,11 +115,12 @@ class Renderer:
 
     def _block(self, job: GlmTtsJob) -> Block:
         piece = job.current
-        window = piece.mel.window(piece.on(self._device), is_last=piece.has_ended)
+        is_last = piece.is_last
+        window = piece.mel.window(piece.block_tokens(self._device), is_last=is_last)
         return Block(
             job=job,
             piece=piece,
-            is_last=piece.has_ended,
+            is_last=is_last,
             progress=job.progress,
             window=window,
             before=(copy.copy(piece.mel), copy.copy(piece.sound)),

@@ -9,9 +9,11 @@ units and may run out of them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from engine.glm_tts.chinese import MARKS
+from engine.glm_tts.normalize import Stretch
 
 _MIN_LENGTH = 30.0
 _MAX_LENGTH = 60.0
@@ -29,6 +31,7 @@ _LETTER = rf"[^\W\d_{_SYLLABLES}]"
 _WORD = rf"{_LETTER}(?:{_LETTER}|['-]){{0,{_MAX_LETTERS - 1}}}"
 # Space goes with what precedes it.
 _UNIT = re.compile(rf"\s+|(?:[{_SYLLABLES}]|{_WORD}|\S)\s*")
+_SYLLABLE = re.compile(f"[{_SYLLABLES}]")
 _VOWELS = re.compile("[aeiouy]+")
 
 
@@ -40,7 +43,7 @@ def units(text: str) -> list[str]:
 def length(unit: str) -> float:
     """How long it takes to say, in Chinese characters."""
     word = unit.strip()
-    if not word.isalpha() or re.match(f"[{_SYLLABLES}]", word):
+    if not word.isalpha() or _SYLLABLE.match(word):
         return 1.0
     if not word.isascii():
         return _PER_LETTER * len(word)
@@ -48,28 +51,33 @@ def length(unit: str) -> float:
 
 
 def split(text: str) -> list[str]:
-    """Cut after a mark once 30 are reached, and where 60 are; joined, pieces are the text."""
-    pieces: list[str] = []
-    start, total = 0, 0.0
-    every = units(text)
-    for index, unit in enumerate(every):
-        total += length(unit)
-        if unit.strip() in MARKS and total >= _MIN_LENGTH:
-            pieces += _cut_long(every[start : index + 1])
-            start, total = index + 1, 0.0
-    return pieces + _cut_long(every[start:])
+    """All of a text's pieces; joined, they are the text."""
+    return [piece.text for piece in pieces([Stretch(text, before=0.0)])]
 
 
-def _cut_long(piece: list[str]) -> list[str]:
-    cuts: list[str] = []
-    start, total = 0, 0.0
-    for index, unit in enumerate(piece):
-        total += length(unit)
-        # A mark stays with what it ends.
-        if total > _MAX_LENGTH and unit.strip() not in MARKS:
-            cuts.append("".join(piece[start:index]))
-            start, total = index, length(unit)
-    return [*cuts, "".join(piece[start:])] if start < len(piece) else cuts
+def pieces(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
+    """Cut after a mark once 30 are reached, and where 60 are; asks for no more than that takes.
+
+    Args:
+        stretches: That end between two units.
+    """
+    piece, before = "", 0.0
+    since_mark = since_cut = 0.0
+    for stretch in stretches:
+        for unit in units(stretch.text):
+            is_mark, unit_length = unit.strip() in MARKS, length(unit)
+            since_mark, since_cut = since_mark + unit_length, since_cut + unit_length
+            # A mark stays with what it ends.
+            if since_cut > _MAX_LENGTH and not is_mark:
+                yield Stretch(piece, before)
+                piece, since_cut = "", unit_length
+            before = before if piece else stretch.before
+            piece += unit
+            if is_mark and since_mark >= _MIN_LENGTH:
+                yield Stretch(piece, before)
+                piece, since_mark, since_cut = "", 0.0, 0.0
+    if piece:
+        yield Stretch(piece, before)
 
 
 @lru_cache(maxsize=8192)

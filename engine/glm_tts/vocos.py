@@ -62,8 +62,8 @@ class Vocos(Vocoder):
 
     def recorded(
         self,
-        frame_counts: Sequence[int],
-        stream_counts: Sequence[int],
+        frame_counts: Sequence[int],  # noqa: ARG002
+        stream_counts: Sequence[int],  # noqa: ARG002
         room: GraphRoom,  # noqa: ARG002
     ) -> Self:
         """Nothing is recorded here: the file runs as it comes."""

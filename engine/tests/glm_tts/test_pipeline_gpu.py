@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,7 +22,15 @@ TEXT = "The harbour was quiet, and a lamp burned."
 
 
 @pytest.fixture(scope="module")
-def glm() -> Iterator[GlmTts]:
+def held_by_others() -> int:
+    """Bytes of the device that tests before have left to torch."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    return torch.cuda.memory_reserved()
+
+
+@pytest.fixture(scope="module")
+def glm(held_by_others: int) -> Iterator[GlmTts]:  # noqa: ARG001  before it is loaded
     engine = GlmTts(
         GlmTtsOptions(
             random_weights=0, min_tokens_per_text_token=2.49, max_tokens_per_text_token=2.5
@@ -58,7 +67,9 @@ def test_neighbours_change_no_token(glm: GlmTts) -> None:
     assert len(crowd.speech(0)) == len(alone.speech(0))
 
 
-def test_speech_is_the_same_after_the_model_has_been_away(glm: GlmTts) -> None:
+def test_speech_is_the_same_after_the_model_has_been_away(
+    glm: GlmTts, held_by_others: int
+) -> None:
     before = spoken(glm, request(TEXT))
     resident = glm.memory()
     for _ in range(2):
@@ -72,4 +83,4 @@ def test_speech_is_the_same_after_the_model_has_been_away(glm: GlmTts) -> None:
     assert away is not None
     assert away.free_bytes - resident.free_bytes > 4e9
     # cuBLAS's own, which recordings know: 0.72 GB as measured.
-    assert away.used_bytes < 0.8e9
+    assert away.used_bytes - held_by_others < 0.8e9
