@@ -30,7 +30,7 @@ def held_by_others() -> int:
 
 
 @pytest.fixture(scope="module")
-def glm(held_by_others: int) -> Iterator[GlmTts]:  # noqa: ARG001  before it is loaded
+def glm(held_by_others: int) -> Iterator[GlmTts]:
     engine = GlmTts(
         GlmTtsOptions(
             random_weights=0, min_tokens_per_text_token=2.49, max_tokens_per_text_token=2.5
