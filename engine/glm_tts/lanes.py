@@ -25,6 +25,11 @@ class Lane:
         """What this thread launches and allocates meanwhile belongs to the lane."""
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
+    def follow(self, other: Lane) -> None:
+        """What it is given from now on waits for what another was given so far."""
+        if self.stream is not None and other.stream is not None:
+            self.stream.wait_stream(other.stream)
+
     def mark(self) -> torch.cuda.Event | None:
         """An event that comes when all that was launched is done; None: it is."""
         if self.stream is None:

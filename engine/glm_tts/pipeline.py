@@ -7,7 +7,7 @@ first, render    the block's tokens -> mel (flow) -> audio (vocoder), begun and 
 (land)           the audio is there -> emit
 ```
 While a block is rendered its job decodes the next, but for the first: that one is to be heard soon.
-So it is rendered beside the others' blocks, in a lane of its own, and waits for none of them.
+So it is rendered beside the others' blocks, in a lane of its own; where many come, in both lanes.
 A long text is spoken piece by piece; each begins at prefill, in a slot of the decoder.
 """
 
@@ -75,7 +75,7 @@ class GlmTts:
         self._options = options
         self._model: Model | None = None
         self._flights: dict[str, Flight] = {}
-        """What the device renders, by its stage."""
+        """What the device renders, by its lane."""
 
     @property
     def model(self) -> Model:
@@ -87,7 +87,7 @@ class GlmTts:
         self._plan = BlockPlan.of(self._options, model.rates)
         self._memory = ModelMemory(model.device)
         self._memory.adopt(model, visitor=model.prompts)
-        self._lane = Lane(model.device, urgency=2)
+        self._lane, self._source = Lane(model.device, urgency=2), Lane(model.device)
         with self._lane.use():
             model.decoder.record(self._memory.room(self._lane))
         first, *others = self._windows()
@@ -109,7 +109,7 @@ class GlmTts:
 
     def _renderer(self, urgency: int, windows: Sequence[int], frames: int) -> Renderer:
         lane = Lane(self.model.device, urgency=urgency)
-        return Renderer(self.model, lane, self._memory.room(lane), windows, frames)
+        return Renderer(self.model, lane, self._source, self._memory.room(lane), windows, frames)
 
     def offload(self) -> None:
         self.model.decoder.forget_slots()
@@ -144,7 +144,7 @@ class GlmTts:
         if (preset := preset_of(request.sampling)).top_k > K_MAX:
             raise InvalidRequest(f"top_k must be {K_MAX} or less for GLM-TTS", "top_k")
         prompt_text = model.tokenizer.encode(model.text.prompt(request.prompt.text))
-        with self._renderers["first"].lane.use():
+        with self._source.use():
             voice = _on_device(features, model.device)
         job = GlmTtsJob(
             job_id,
@@ -171,7 +171,7 @@ class GlmTts:
                 return _PREFILLS
             case "decode":
                 return self.model.max_batch
-            case "first" | "render" if stage not in self._flights:
+            case "first" | "render" if self._free_lane(stage):
                 return min(_RENDERS, self.model.max_batch)
             case _:
                 return 0
@@ -197,9 +197,9 @@ class GlmTts:
     @translated()
     @torch.inference_mode()
     def land(self, emit: Emit) -> None:
-        for stage in [stage for stage, flight in self._flights.items() if flight.is_over()]:
-            flight = self._flights.pop(stage)
-            self._renderers[stage].settle(flight)
+        for lane in [lane for lane, flight in self._flights.items() if flight.is_over()]:
+            flight = self._flights.pop(lane)
+            self._renderers[lane].settle(flight)
             with self._lane.use():
                 self._hand_on(flight, emit)
 
@@ -247,8 +247,7 @@ class GlmTts:
             min_tokens=self._least(text_ids),
             max_tokens=min(most, self._room(prompt_ids)),
         )
-        # A later piece's first block is rendered with the others.
-        with self._renderers["first" if job.is_silent else "render"].lane.use():
+        with self._source.use():
             mel = MelStream(job.voice, self._plan, model.rates, seed)
             sound = model.vocoder.begin(seed)
         silence = SilenceRun(model.rates.sample_rate)
@@ -309,15 +308,22 @@ class GlmTts:
             job.stage = _stage_of(job)
 
     def _render(self, stage: str, waiting: Sequence[GlmTtsJob]) -> None:
-        jobs = _fitting(waiting, _FRAMES[stage], lambda piece: piece.frames)
-        self._flights[stage] = self._renderers[stage].launch(jobs)
-        for block in self._flights[stage].blocks:
+        lane = self._free_lane(stage)
+        assert lane is not None, "the device renders already"
+        jobs = _fitting(waiting, _FRAMES[lane], lambda piece: piece.frames)
+        self._flights[lane] = self._renderers[lane].launch(jobs)
+        for block in self._flights[lane].blocks:
             job = block.job
             job.is_in_flight, job.is_silent = True, False
             if block.is_last:
                 self._end_piece(job)
             else:
                 job.stage = _stage_of(job)
+
+    def _free_lane(self, stage: str) -> str | None:
+        """For a render: first blocks may take the others' lane."""
+        lanes = ("first", "render") if stage == "first" else ("render",)
+        return next((lane for lane in lanes if lane not in self._flights), None)
 
     def _listen(self, job: GlmTtsJob, piece: Piece, audio: Samples) -> None:
         """End a piece that the model does not find the end of."""

@@ -65,21 +65,30 @@ class Renderer:
     Args:
         model: Whose flow and vocoder these are.
         lane: Whatever is made for a render is made in it.
+        source: The lane that jobs and their pieces are made in.
         room: Where the recordings take their memory from.
         windows: Mel frames that the vocoder is given at once.
         frames: That the flow is given at once, of all blocks; more are slow.
     """
 
     def __init__(
-        self, model: Model, lane: Lane, room: GraphRoom, windows: Sequence[int], frames: int
+        self,
+        model: Model,
+        lane: Lane,
+        source: Lane,
+        room: GraphRoom,
+        windows: Sequence[int],
+        frames: int,
     ) -> None:
         self.lane = lane
+        self._source = source
         self.flow = model.flow.recorded(room, frames)
         self.vocoder = model.vocoder.recorded(windows, _STREAM_BUCKETS, room)
         self._device = model.device
 
     def launch(self, jobs: Sequence[GlmTtsJob]) -> Flight:
         """Begin to render the block that each job has."""
+        self.lane.follow(self._source)
         with self.lane.use():
             blocks = [self._block(job) for job in jobs]
             solves = [self._solve(preset, blocks) for preset in {job.preset for job in jobs}]

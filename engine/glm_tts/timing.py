@@ -180,7 +180,7 @@ def timings(model: Model, runs: int) -> Timings:
     memory.adopt(model, visitor=model.prompts)
     with speech.use():
         model.decoder.record(memory.room(speech))
-    renderer = Renderer(model, render, memory.room(render), [_CLIP_FRAMES], sum(_MIX))
+    renderer = Renderer(model, render, render, memory.room(render), [_CLIP_FRAMES], sum(_MIX))
     timer = Timer(model, renderer, runs)
     with speech.use():
         steps = {

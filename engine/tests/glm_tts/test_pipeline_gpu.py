@@ -67,9 +67,7 @@ def test_neighbours_change_no_token(glm: GlmTts) -> None:
     assert len(crowd.speech(0)) == len(alone.speech(0))
 
 
-def test_speech_is_the_same_after_the_model_has_been_away(
-    glm: GlmTts, held_by_others: int
-) -> None:
+def test_speech_is_the_same_after_the_model_has_been_away(glm: GlmTts, held_by_others: int) -> None:
     before = spoken(glm, request(TEXT))
     resident = glm.memory()
     for _ in range(2):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from engine.glm_tts.pipeline import GlmTts
+from engine.glm_tts.renderer import Flight
 from engine.tests.glm_tts.test_pipeline import LONG, Speaker, engine, request
 from engine.types import Samples
 
@@ -45,3 +46,24 @@ def test_a_job_takes_part_aside_only_while_it_waits_and_has_not_ended(glm: GlmTt
     assert {aside for stage, aside, _ in seen if stage in ("admit", "prefill", "decode")} <= {None}
     assert ("render", "decode", False) in seen
     assert all(aside is None for _, aside, ended in seen if ended)
+
+
+def test_first_blocks_take_the_others_lane_while_theirs_is_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    glm = engine(max_batch=4)
+    speaker = Speaker(glm)
+    monkeypatch.setattr(Flight, "is_over", lambda _: False)
+    room = []
+    for job_id in (1, 2):
+        speaker.start(job_id, request(LONG))
+        job = speaker.jobs[job_id]
+        while job.stage != "first":
+            glm.step(job.stage or "", [job], speaker._take)
+        glm.step("first", [job], speaker._take)
+        room.append([glm.max_batch(stage) for stage in ("first", "render")])
+    assert room == [[4, 4], [0, 0]]
+    monkeypatch.undo()
+    while speaker.step():
+        pass
+    np.testing.assert_allclose(speaker.speech(1), speaker.speech(2), atol=1e-4)
