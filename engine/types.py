@@ -321,6 +321,11 @@ class Job:
         self.is_in_flight = False
 
     @property
+    def is_joining(self) -> bool:
+        """Its next step is short, and lets it take part in those of others."""
+        return False
+
+    @property
     def aside(self) -> str | None:
         """A stage whose steps it takes part in while it waits for its own, when others have one."""
         return None

@@ -136,6 +136,10 @@ class GlmTtsJob(Job):
         self._begun = 0
 
     @property
+    def is_joining(self) -> bool:
+        return self.stage in ("admit", "prefill")
+
+    @property
     def aside(self) -> str | None:
         """Tokens of later blocks cost next to nothing in a step that others need."""
         is_waiting = self.stage in ("first", "render", "land") and self.slot is not None

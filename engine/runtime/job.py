@@ -59,6 +59,7 @@ class RunningJob:
             job_id=self.job.id,
             stage=stage,
             aside=self.job.aside,
+            is_joining=self.job.is_joining,
             is_in_flight=self.job.is_in_flight,
             waited_s=now - self._arrived_at,
             slack_s=slack_s,

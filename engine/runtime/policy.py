@@ -24,6 +24,8 @@ class JobView(Struct, frozen=True, kw_only=True):
     """The stage that it waits for."""
     aside: str | None = None
     """Another that it takes part in meanwhile."""
+    is_joining: bool = False
+    """A short step, and it takes part in those of others."""
     is_in_flight: bool = False
     """The device works on it."""
     waited_s: float
@@ -75,7 +77,10 @@ def _is_crowded(queue: Iterable[JobView], room: Mapping[str, int]) -> bool:
 
 
 def _urgency(job: JobView) -> tuple[int, float]:
-    """Streams about to run dry; first chunks, oldest before younger; then who runs dry soonest."""
+    """Streams about to run dry; first chunks, oldest before younger; then who runs dry soonest.
+
+    Of the first chunks, those that join come first: the others' steps do for them too.
+    """
     if job.slack_s is None:
-        return 1, -job.waited_s
-    return (0 if job.slack_s < _NEARLY_DRY_S else 2), job.slack_s
+        return (1 if job.is_joining else 2), -job.waited_s
+    return (0 if job.slack_s < _NEARLY_DRY_S else 3), job.slack_s

@@ -103,3 +103,12 @@ def test_who_waits_takes_part_aside_when_there_is_room() -> None:
 def test_what_is_done_aside_alone_is_not_begun() -> None:
     jobs = [replace(playing(1, 2.0, "render"), aside="decode")]
     assert schedule(jobs, none_renders) is None
+
+
+def test_who_joins_comes_before_older_first_chunks_and_after_who_runs_dry() -> None:
+    old, new = waiting(1, "decode", 2.0), replace(waiting(2, "admit"), is_joining=True)
+    assert schedule([old, new], many) == Batch("admit", (2,))
+    assert schedule([old, new, playing(3, 0.1, "decode")], many) == Batch("decode", (3, 1))
+    assert schedule([replace(playing(4, 2.0, "admit"), is_joining=True), old], many) == Batch(
+        "decode", (1,)
+    )
