@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,8 +49,9 @@ def server_factory(
         return server
 
     yield start
-    exit_codes = [server.stop() for server in started if server.is_running]
-    assert set(exit_codes) <= {0}
+    with ThreadPoolExecutor() as threads:  # an end is mostly waiting for others
+        exit_codes = threads.map(ServerProcess.stop, [each for each in started if each.is_running])
+        assert set(exit_codes) <= {0}
 
 
 @pytest.fixture(scope="session")

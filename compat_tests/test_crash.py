@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -181,13 +182,18 @@ def test_the_sdk_comes_back_when_it_is_told_to(
     assert answer.content
 
 
-def test_kills_under_load_cost_what_was_in_flight_and_nothing_else() -> None:
+def test_kills_under_load_cost_what_was_in_flight_and_nothing_else(tmp_path: Path) -> None:
     """`python -m deploy.tests.kill_workers` kills fifty times; this is the same five times."""
     needs_own_process()
     script = [PYTHON, "-m", "deploy.tests.kill_workers", "--kills", "5", "--clients", "4"]
+    script += ["--out", str(tmp_path / "kills.json"), "--commit", "abc"]
     ended = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.stdout, ended.stderr
-    figures = json.loads(ended.stdout)
+    assert (tmp_path / "kills.json").read_text() == ended.stdout
+    report = json.loads(ended.stdout)
+    assert report["command"].startswith("python -m deploy.tests.kill_workers --kills 5")
+    assert (report["commit"], report["load_before"] >= 0) == ("abc", True)
+    figures = report["figures"]
     assert figures["kills"] == 5
     assert figures["failed"] > 0
     assert figures["failed_untouched"] == 0

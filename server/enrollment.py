@@ -12,14 +12,16 @@ from typing import BinaryIO
 
 from msgspec.structs import replace
 
-from engine.errors import EngineError
+from engine.errors import EngineError, Overloaded
 from engine.protocol import SpeechEngine
-from server.borrowed import BorrowedVoice, RecentVoices, prompt_digest, recording_of
+from server.borrowed import BorrowedVoice, RecentVoices, prompt_digest
 from server.catalog import Catalog
+from server.context import RequestContext
 from server.decoders import Decoders
 from server.errors import ApiError
 from server.library import VoiceLibrary
 from server.prompts import PromptReader
+from server.turns import Turns
 from voices.errors import VoiceError
 from voices.names import check_text
 from voices.profile import CheckedPrompt, VoiceDraft, VoiceProfile
@@ -40,17 +42,20 @@ class Enroller:
         library: Where they are kept.
         catalog: Of the engines that transcribe and clone.
         decoders: Where recordings are decoded.
+        turns: Where they wait for the recogniser, if they are to be transcribed.
     """
 
-    def __init__(self, library: VoiceLibrary, catalog: Catalog, decoders: Decoders) -> None:
+    def __init__(
+        self, library: VoiceLibrary, catalog: Catalog, decoders: Decoders, turns: Turns
+    ) -> None:
         self._library = library
         self._catalog = catalog
-        self._reader = PromptReader(library, catalog, decoders)
+        self._reader = PromptReader(library, catalog, decoders, turns)
         self._recent = RecentVoices(_RECENT_BYTES)
         self._warming: set[asyncio.Task[None]] = set()
 
     async def enrol(
-        self, file: BinaryIO, draft: VoiceDraft, *, may_transcribe: bool, request_id: str
+        self, file: BinaryIO, draft: VoiceDraft, *, may_transcribe: bool, context: RequestContext
     ) -> VoiceProfile:
         """Keep a voice; engines that clone compute its features afterwards.
 
@@ -58,49 +63,44 @@ class Enroller:
             file: The recording, open.
             draft: What was said of the voice. Without a text, the recording is transcribed.
             may_transcribe: Whether it may be.
-            request_id: For the log.
+            context: Of the request.
         Raises:
-            ApiError: 400, not a prompt; or there is no text and there may be no transcript.
+            ApiError: 400, not a prompt; or there is no text and there may be no transcript. 429,
+                the key has too many requests in flight.
+            NoTurn: the recogniser is full.
             VoiceError, EngineError: as they say.
         """
         if draft.prompt_text is None and not may_transcribe:
             message = "prompt_text is needed when it may not be transcribed"
             raise ApiError(400, message, param="prompt_text", code="missing_required_parameter")
         prompt = await self._reader.read(file, "audio_sample")
-        draft, prompt = await self._with_text(draft, prompt, request_id)
+        draft, prompt = await self._with_text(draft, prompt, context)
         voice = await self._library.run(partial(self._library.voices.add, draft, prompt))
-        self.warm(voice, request_id)
+        self.warm(voice, context.request_id)
         return voice
 
     async def borrow(
-        self,
-        audio: str,
-        text: str | None,
-        *,
-        max_bytes: int,
-        needs_text: bool,
-        request_id: str,
+        self, recording: bytes, text: str | None, *, needs_text: bool, context: RequestContext
     ) -> BorrowedVoice:
         """A voice for one request: nothing of it is stored. The last ones are remembered.
 
         Args:
-            audio: The recording as a data URL, or base64.
+            recording: A file of sound.
             text: What is said in it; taken at its word.
-            max_bytes: Of the recording.
             needs_text: Whether to transcribe it if there is no text.
-            request_id: For the log.
+            context: Of the request.
         Raises:
-            ApiError: 400, not a prompt, or without words; 413, too large.
+            ApiError: 400, not a prompt, or without words. 429, as of `enrol`.
+            NoTurn: the recogniser is full.
             BadText, EngineError: as they say.
         """
         if text is not None:
             check_text(text, "ref_text")
-        recording = await self._library.run(partial(recording_of, audio, max_bytes))
         key = await self._library.run(lambda: hashlib.sha256(recording).digest())
         voice = self._recent.get(key) or await self._read(recording)
         is_heard = text is None and needs_text
         if is_heard and voice.text is None:
-            heard = await self._reader.transcribe(voice.prompt, None, request_id, "ref_text")
+            heard = await self._reader.transcribe(voice.prompt, None, context, "ref_text")
             voice = replace(voice, text=heard.text, language=heard.language)
         self._recent.put(key, voice)
         return voice if is_heard else replace(voice, text=text, language=None)
@@ -130,14 +130,16 @@ class Enroller:
                 exc,
             )
         else:
-            logger.info("event=warmed engine=%s voice=%s", engine.name, voice.id)
+            logger.info(
+                "event=warmed engine=%s voice=%s request_id=%s", engine.name, voice.id, request_id
+            )
 
     async def _with_text(
-        self, draft: VoiceDraft, prompt: CheckedPrompt, request_id: str
+        self, draft: VoiceDraft, prompt: CheckedPrompt, context: RequestContext
     ) -> tuple[VoiceDraft, CheckedPrompt]:
         """The draft with its text, from whoever gave it; the report with what is wrong with it."""
         if draft.prompt_text is None:
-            heard = await self._reader.transcribe(prompt, draft.language, request_id, "prompt_text")
+            heard = await self._reader.transcribe(prompt, draft.language, context, "prompt_text")
             transcribed = replace(
                 draft,
                 prompt_text=heard.text,
@@ -149,16 +151,19 @@ class Enroller:
             )
             return transcribed, prompt if heard.is_reliable else _warned(prompt, _UNRELIABLE)
         given = replace(draft, text_source="given", text_is_reliable=True)
-        if await self._disagrees(draft.prompt_text, prompt, draft.language, request_id):
+        if await self._disagrees(draft.prompt_text, prompt, draft.language, context):
             return replace(given, text_is_reliable=False), _warned(prompt, _MISMATCH)
         return given, prompt
 
     async def _disagrees(
-        self, text: str, prompt: CheckedPrompt, language: str | None, request_id: str
+        self, text: str, prompt: CheckedPrompt, language: str | None, context: RequestContext
     ) -> bool:
         """Whether a recogniser that can be trusted hears something quite different."""
         try:
-            heard = await self._reader.hear(prompt, language, request_id, only_reliable=True)
+            heard = await self._reader.hear(prompt, language, context, only_reliable=True)
+        except Overloaded:
+            # It could be told, but not now.
+            raise
         except EngineError:
             # Not in this language, or none that can be trusted: nobody can tell.
             return False

@@ -7,16 +7,19 @@ from functools import partial
 from typing import BinaryIO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.errors import WorkerUnavailable
 from engine.types import Samples, Segment, TranscribeOptions, TranscriptInfo
 from server.audio.decode import DecodeError, DecodeLimits
 from server.audio.shaper import Shaper
 from server.catalog import Catalog
+from server.context import RequestContext
 from server.decoders import Decoders
 from server.errors import ApiError
 from server.languages import language_code
 from server.library import VoiceLibrary
+from server.turns import Turns
 from voices.errors import PromptRefused
 from voices.profile import CheckedPrompt
 from voices.prompt_check import check_prompt
@@ -43,12 +46,16 @@ class PromptReader:
         library: Has the threads for what blocks.
         catalog: Of the engines that transcribe.
         decoders: Where recordings are decoded.
+        turns: Where they wait for the recogniser, among all that is to be transcribed.
     """
 
-    def __init__(self, library: VoiceLibrary, catalog: Catalog, decoders: Decoders) -> None:
+    def __init__(
+        self, library: VoiceLibrary, catalog: Catalog, decoders: Decoders, turns: Turns
+    ) -> None:
         self._library = library
         self._catalog = catalog
         self._decoders = decoders
+        self._turns = turns
 
     async def read(self, recording: BinaryIO, param: str) -> CheckedPrompt:
         """Decode a recording and check it.
@@ -67,20 +74,20 @@ class PromptReader:
             raise ApiError(400, str(exc), param=param, code="invalid_value") from exc
 
     async def transcribe(
-        self, prompt: CheckedPrompt, language: str | None, request_id: str, param: str
+        self, prompt: CheckedPrompt, language: str | None, context: RequestContext, param: str
     ) -> Heard:
         """What is said in a prompt whose text nobody gave.
 
         Args:
             prompt: As `read` gave it.
             language: BCP 47, of the prompt; None lets the recogniser tell.
-            request_id: For the log.
+            context: Of the request that it came with.
             param: The wire's field that the text should have come in.
         Raises:
-            ApiError: 400, no word was understood.
-            EngineError: it could not be transcribed.
+            ApiError: 400, no word was understood; or 429, see `Turns.taken`.
+            EngineError: it could not be transcribed; NoTurn, likewise.
         """
-        heard = await self.hear(prompt, language, request_id)
+        heard = await self.hear(prompt, language, context)
         if not heard.text:
             message = f"no words were understood in the recording: send {param} with it"
             raise ApiError(400, message, param=param, code="invalid_value")
@@ -90,13 +97,14 @@ class PromptReader:
         self,
         prompt: CheckedPrompt,
         language: str | None,
-        request_id: str,
+        context: RequestContext,
         *,
         only_reliable: bool = False,
     ) -> Heard:
         """As `transcribe`; the text may be empty.
 
         Raises:
+            ApiError: 429, see `Turns.taken`.
             EngineError: it could not be transcribed, or by none that can be trusted if only such
                 a recogniser will do.
         """
@@ -109,7 +117,10 @@ class PromptReader:
             language=language_code(language) if language else None, with_words=True
         )
         sound = _blocks(shaper.push(prompt.samples), shaper.flush())
-        parts = [part async for part in engine.transcribe(sound, options, request_id)]
+        spoken = engine.transcribe(sound, options, context.request_id)
+        # With marks of its own: those of a speech tell of the turn that it speaks in.
+        turn = self._turns.taken(engine.name, replace(context, marks={}), spoken)
+        parts = [part async for part in turn]
         segments = [part for part in parts if isinstance(part, Segment)]
         words = [word.probability for segment in segments for word in segment.words]
         return Heard(

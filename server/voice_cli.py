@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,13 +14,17 @@ import msgspec
 
 from server.app import create_library
 from server.catalog import Catalog, Engines
+from server.context import RequestContext
 from server.decoders import Decoders
 from server.enrollment import Enroller
+from server.keys import Keyring
 from server.library import VoiceLibrary
 from server.log import log_to_stderr
 from server.offline import loaded_catalog, running_catalog
+from server.quotas import Quotas
 from server.routes.voices import as_voice
 from server.settings import Settings
+from server.turns import Turns
 from voices.profile import VoiceDraft, VoiceEdit, VoiceProfile
 
 Command = Callable[[Settings, argparse.Namespace], int]
@@ -75,8 +80,10 @@ def add(settings: Settings, args: argparse.Namespace) -> int:
         ):
             with ThreadPoolExecutor(1) as threads, args.recording.open("rb") as file:
                 library = create_library(settings, catalog, threads)
-                enroller = Enroller(library, catalog, decoders)
-                return await enroller.enrol(file, draft, may_transcribe=True, request_id="cli")
+                turns = Turns(settings, Quotas(Keyring(())))
+                enroller = Enroller(library, catalog, decoders, turns)
+                context = RequestContext("cli", time.perf_counter())
+                return await enroller.enrol(file, draft, may_transcribe=True, context=context)
 
     return _show(asyncio.run(enrol()))
 

@@ -1,9 +1,10 @@
 """Kill the embedded engine's worker again and again under load, and count what that costs.
 
-`python -m deploy.tests.kill_workers [--kills 50] [--clients 8]` starts a server of its own on a
-loopback port and prints JSON. The exit status is 1 if a speech was cut short without a sign, if a
-request failed that was not on its way when a worker was killed, or if the 95th percentile of
-recovery is 2 s or more. Recovery is from the kill to the first byte of a request sent right after.
+`python -m deploy.tests.kill_workers [--kills 50] [--clients 8] [--out FILE.json]` starts a server
+of its own on a loopback port and prints JSON: the figures, and what they must be read with, as
+`rhapsode bench` does. The exit status is 1 if a speech was cut short without a sign, if a request
+failed that was not on its way when a worker was killed, or if the 95th percentile of recovery is
+2 s or more. Recovery is from the kill to the first byte of a request sent right after.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import httpx
 from compat_tests.process import ServerProcess, running_jobs
 from compat_tests.texts import PARAGRAPH, SENTENCE
 from compat_tests.waiting import wait_for
+from server.bench.host import facts
 
 ENGINE = "espeak-ng"
 RECOVERY_LIMIT_S = 2.0
@@ -179,7 +181,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Kill a worker again and again under load.")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the figures go, too")
+    parser.add_argument("--commit", help="of this code, where there is no git to ask")
     args = parser.parse_args()
+    command = " ".join(["python -m deploy.tests.kill_workers", *sys.argv[1:]])
+    read_with = {**facts(args.commit), "command": command}
     with tempfile.TemporaryDirectory() as folder:
         server = ServerProcess(Path(folder) / "log", {"XDG_DATA_HOME": folder})
         try:
@@ -187,7 +193,10 @@ def main() -> int:
             found = kill_under_load(server, args.kills, args.clients)
         finally:
             server.stop()
-    json.dump(found, sys.stdout, indent=2)
+    report = json.dumps({**read_with, "figures": found}, indent=2) + "\n"
+    sys.stdout.write(report)
+    if args.out is not None:
+        args.out.write_text(report, encoding="utf-8")
     recovery = found["recovery_s"]
     assert isinstance(recovery, dict)
     is_well = recovery["p95"] < RECOVERY_LIMIT_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 from mcp.server.stdio import stdio_server
@@ -16,6 +17,7 @@ from server.offline import running_catalog
 from server.quotas import Quotas
 from server.recents import Ledger
 from server.settings import Settings
+from server.tracing import open_tracing
 from server.turns import Turns
 
 
@@ -23,7 +25,7 @@ async def serve_stdio(settings: Settings) -> None:
     """Serve one client until it closes standard input.
 
     Raises:
-        SettingsError: an allowed folder is not there.
+        SettingsError: an allowed folder is not there, or traces cannot be sent.
         StoreUnavailable: voices cannot be kept where the settings say.
     """
     try:
@@ -35,6 +37,7 @@ async def serve_stdio(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    ledger = Ledger(open_tracing(settings, os.environ))
     # Standard output is the protocol's before an engine starts: whatever a worker prints goes to
     # standard error.
     async with (
@@ -44,8 +47,8 @@ async def _serve(settings: Settings) -> None:
     ):
         with ThreadPoolExecutor(settings.codec_threads) as threads:
             library = create_library(settings, catalog, threads)
-            enroller = Enroller(library, catalog, decoders)
             turns = Turns(settings, Quotas(Keyring(())))
-            tools = Tools(settings, catalog, library, enroller, Ledger(), threads, decoders, turns)
+            enroller = Enroller(library, catalog, decoders, turns)
+            tools = Tools(settings, catalog, library, enroller, ledger, threads, decoders, turns)
             protocol = create_protocol(tools)
             await protocol.run(reading, writing, protocol.create_initialization_options())

@@ -188,10 +188,9 @@ class Tools:
             prompt_text=args.text or None,
             consent_id=args.consent,
         )
-        request_id = call.context.request_id
         with self._opened(args.path, args.audio) as file:
             voice = await self._enroller.enrol(
-                file, draft, may_transcribe=True, request_id=request_id
+                file, draft, may_transcribe=True, context=call.context
             )
         return _json(as_voice(voice))
 

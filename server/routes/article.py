@@ -34,7 +34,7 @@ from server.errors import ApiError, as_api_error, handle_error
 from server.library import SpeakingVoice, VoiceLibrary
 from server.meters import SpeechMeter
 from server.recents import Ledger
-from server.routes.article_form import read_speech_form
+from server.routes.article_form import BroughtVoice, read_speech_form
 from server.routes.article_gpu import get_gpu_status, list_emotions, offload_gpu
 from server.routes.article_voices import (
     create_article_voice,
@@ -44,7 +44,6 @@ from server.routes.article_voices import (
     list_article_voices,
 )
 from server.schemas.article import ArticleError, Chunk, Complete, Failed, Progress
-from server.schemas.speech import SpeechRequest
 from server.settings import Settings
 from server.speaking import Asker, Speaker, Speech, begin_speech
 from server.speech import encode_clip, stream_encoded
@@ -189,44 +188,47 @@ async def _begin(
 ) -> Speech:
     """Read the form, find engine and voice, and set the engine to work."""
     engine = desk.catalog.preferred_speaker()
-    body = await read_speech_form(request, engine.name, response_format, desk.library)
+    body, brought = await read_speech_form(request, engine.name, response_format)
     info = await unless_gone(request.receive, engine.ready())
-    voice, source = await unless_gone(request.receive, _voice_of(request, body, engine, info, desk))
-    shown = "prompt_audio" if body.ref_audio is not None else body.voice_name
+    finding = (
+        _stored_voice(request, body.voice_name, engine, info, desk)
+        if brought is None
+        else _borrowed_voice(request, brought, info, desk)
+    )
+    voice, source = await unless_gone(request.receive, finding)
     speech = begin_speech(
         body,
-        Speaker(engine, info, voice, source, shown),
+        Speaker(engine, info, voice, source, body.voice_name),
         Asker(context_of(request.scope), owner_of(request), client_facts(request.headers)),
         desk.settings.limits.input_chars,
         desk.ledger,
         desk.turns,
     )
-    if body.ref_audio is not None:
+    if brought is not None:
         return speech
     return replace(speech, chunks=_known(speech.chunks, body.voice_name))
 
 
-async def _voice_of(
-    request: Request[Any, Any, Any],
-    body: SpeechRequest,
-    engine: SpeechEngine,
-    info: EngineInfo,
-    desk: Desk,
+async def _stored_voice(
+    request: Request[Any, Any, Any], name: str, engine: SpeechEngine, info: EngineInfo, desk: Desk
 ) -> tuple[SpeakingVoice, PromptSource | None]:
-    """The voice and where its sound is; one that came along is stored nowhere."""
-    if body.ref_audio is None:
-        voice = await desk.library.resolve(body.voice_name, owner_of(request), engine.name, info)
-        profile = voice.profile
-        return voice, partial(desk.library.prompt_of, profile) if profile else None
+    """The voice of this name, and where its sound is if somebody recorded it."""
+    voice = await desk.library.resolve(name, owner_of(request), engine.name, info)
+    return voice, partial(desk.library.prompt_of, voice.profile) if voice.profile else None
+
+
+async def _borrowed_voice(
+    request: Request[Any, Any, Any], brought: BroughtVoice, info: EngineInfo, desk: Desk
+) -> tuple[SpeakingVoice, PromptSource]:
+    """The voice that came along and is stored nowhere."""
     if desk.settings.voices.require_consent:
         message = "prompt_audio: voices need a consent here: store it as a voice instead"
         raise ApiError(400, message, param="prompt_audio", code="consent_required")
     lent = await desk.enroller.borrow(
-        body.ref_audio,
-        body.ref_text or None,
-        max_bytes=desk.settings.limits.upload_bytes,
+        brought.recording,
+        brought.text,
         needs_text=info.clones_voices,
-        request_id=context_of(request.scope).request_id,
+        context=context_of(request.scope),
     )
     return lent.speaking(info), lent.read
 

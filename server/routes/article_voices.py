@@ -56,7 +56,7 @@ async def create_article_voice(
         sound_of(form, "audio"),
         draft,
         may_transcribe=not flag_of(form, "skip_whisper"),
-        request_id=context_of(request.scope).request_id,
+        context=context_of(request.scope),
     )
     return _shown(voice)
 

@@ -16,7 +16,7 @@ from engine.errors import EngineFault, UnknownVoice
 from engine.protocol import PromptSource
 from engine.types import EngineInfo
 from server.auth import owner_of
-from server.borrowed import BorrowedVoice, base64_chars
+from server.borrowed import BorrowedVoice, base64_chars, recording_of
 from server.catalog import Catalog
 from server.context import client_facts, context_of
 from server.enrollment import Enroller
@@ -58,7 +58,8 @@ async def create_speech(
         voice = await library.resolve(body.voice_name, owner_of(request), engine.name, info)
         source = partial(library.prompt_of, voice.profile) if voice.profile else None
     else:
-        lent = await unless_gone(request.receive, _borrow(request, body, info, settings, enroller))
+        borrowing = _borrow(request, body, info, settings, library, enroller)
+        lent = await unless_gone(request.receive, borrowing)
         voice, source = lent.speaking(info), lent.read
     shown = body.voice_name if body.ref_audio is None else "ref_audio"
     speech = begin_speech(
@@ -94,6 +95,7 @@ async def _borrow(
     body: SpeechRequest,
     info: EngineInfo,
     settings: Settings,
+    library: VoiceLibrary,
     enroller: Enroller,
 ) -> BorrowedVoice:
     """The voice that a request brings along."""
@@ -101,12 +103,12 @@ async def _borrow(
     if settings.voices.require_consent:
         message = "ref_audio: voices need a consent here: upload it as a voice instead"
         raise ApiError(400, message, param="ref_audio", code="consent_required")
+    decode = partial(recording_of, body.ref_audio, settings.limits.upload_bytes)
     return await enroller.borrow(
-        body.ref_audio,
+        await library.run(decode),
         body.ref_text or None,
-        max_bytes=settings.limits.upload_bytes,
         needs_text=info.clones_voices,
-        request_id=context_of(request.scope).request_id,
+        context=context_of(request.scope),
     )
 
 

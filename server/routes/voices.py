@@ -23,6 +23,8 @@ from server.schemas.voices import NewVoice, Voice, VoiceDeleted, VoiceList
 from server.settings import Settings
 from voices.profile import VoiceDraft, VoiceEdit, VoiceProfile
 
+_VOICE = ["/v1/audio/voices/{voice:str}", "/v1/audio/voices/import"]
+"""The second would else be `import_voice` with a wrong method, and a voice may have that name."""
 _FIELDS = {field for field in Voice.__struct_fields__ if field not in ("object", "type")}
 
 
@@ -61,16 +63,16 @@ async def create_voice(
         sound_of(form, "audio_sample"),
         draft,
         may_transcribe=not flag_of(form, "skip_whisper"),
-        request_id=context_of(request.scope).request_id,
+        context=context_of(request.scope),
     )
     return NewVoice(type="audio_sample", **_shown(voice))
 
 
-@get("/v1/audio/voices/{voice:str}")
+@get(_VOICE)
 async def get_voice(
     request: Request[Any, Any, Any],
-    voice: FromPath[str],
     library: NamedDependency[VoiceLibrary],
+    voice: FromPath[str] = "import",
 ) -> Voice:
     return as_voice(await _visible(request, voice, library))
 
@@ -88,11 +90,11 @@ async def get_voice_audio(
     )
 
 
-@patch("/v1/audio/voices/{voice:str}")
+@patch(_VOICE)
 async def change_voice(
     request: Request[Any, Any, Any],
-    voice: FromPath[str],
     library: NamedDependency[VoiceLibrary],
+    voice: FromPath[str] = "import",
 ) -> Voice:
     """Rename a voice, or correct what is said in it."""
     edit = await read_json(VoiceEdit, request)
@@ -100,11 +102,11 @@ async def change_voice(
     return as_voice(await library.run(update))
 
 
-@delete("/v1/audio/voices/{voice:str}", status_code=200)
+@delete(_VOICE, status_code=200)
 async def delete_voice(
     request: Request[Any, Any, Any],
-    voice: FromPath[str],
     library: NamedDependency[VoiceLibrary],
+    voice: FromPath[str] = "import",
 ) -> VoiceDeleted:
     """By id or name. Who speaks with it now finishes."""
     removed = await library.run(partial(library.voices.remove, voice, owner_of(request)))

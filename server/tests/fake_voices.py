@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -57,6 +59,20 @@ class Listener(FakeListener):
         if self.text:
             word = SpokenWord(f" {self.text}", 0, 1, 0.8)
             yield Segment(0, 1, f" {self.text}", (word,))
+
+
+class BusyListener(Listener):
+    """Is at its first recording until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.released = threading.Event(), threading.Event()
+
+    async def transcribe(self, audio: Any, options: Any, request_id: str) -> Any:
+        self.begun.set()
+        assert await asyncio.to_thread(self.released.wait, 10)
+        async for part in super().transcribe(audio, options, request_id):
+            yield part
 
 
 class StylishEngine(FakeEngine):

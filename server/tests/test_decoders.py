@@ -360,6 +360,12 @@ async def test_want_of_processes_is_no_fault_of_the_file(
             await decoded(decoders, b"")
 
 
+@pytest.fixture(autouse=True)
+def shared_decoders(all_decoders: Decoders) -> None:
+    """None are shared here: what becomes of them is what is tested."""
+    asyncio.run(all_decoders.stop())
+
+
 def our_decoders() -> list[int]:
     pids = []
     for task in Path("/proc/self/task").iterdir():

@@ -383,6 +383,19 @@ def test_standard_output_holds_the_protocol_alone(tmp_path: Path) -> None:
     assert b"event=" in done.stderr
 
 
+def test_traces_without_a_place_for_them_are_said_in_one_line(tmp_path: Path) -> None:
+    env = {**os.environ, "XDG_DATA_HOME": str(tmp_path), "RHAPSODE_TRACING": "true"}
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        env.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-m", "server.cli", "mcp"],
+        cwd=ROOT, env=env, capture_output=True, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1
+    assert b"tracing_endpoint" in done.stderr
+
+
 def test_folder_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "server.cli", "mcp", "--set", "log_level=ERROR"]
     folder = ["--folder", str(tmp_path / "none")]

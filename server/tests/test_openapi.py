@@ -24,6 +24,11 @@ UNDESCRIBED = {"HEAD", "OPTIONS"}
 """Said of all in one sentence, and answered by the framework."""
 MCP = {("POST", "/mcp", "post_mcp"), ("DELETE", "/mcp", "delete_mcp")}
 """Another package's app, in which ours sees no methods."""
+CALLED_IMPORT = {
+    (method, "/v1/audio/voices/import", f"{verb}_voice")
+    for method, verb in (("GET", "get"), ("PATCH", "change"), ("DELETE", "delete"))
+}
+"""A voice of that name, which `{voice}` describes."""
 
 
 def app(settings: Settings) -> Litestar:
@@ -61,7 +66,7 @@ def test_every_route_is_described_under_its_handlers_name_and_nothing_else() -> 
         (method, path, operation["operationId"])
         for method, path, operation in operations(documented())
     }
-    assert described == served | MCP
+    assert described | CALLED_IMPORT == served | MCP
     assert [route.path for route in routes if isinstance(route, ASGIRoute)] == ["/mcp"]
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 from litestar.testing import TestClient
 
+from engine.config import PoolConfig
 from server.app import create_app, create_pools
 from server.audio.decode import DecodeLimits, decode_clip
 from server.audio.encoder import encode_whole
 from server.catalog import Engines
-from server.settings import EngineSettings, Limits, Settings, VoiceSettings
-from server.tests.fake_voices import TEXT, Listener, StylishEngine, recording
+from server.settings import EngineSettings, Limits, QueueSettings, Settings, VoiceSettings
+from server.tests.fake_voices import TEXT, BusyListener, Listener, StylishEngine, recording
 from server.tests.fakes import FakeEngine, FakeListener
 from voices.prompt_check import check_prompt
 
@@ -192,6 +194,24 @@ def test_recording_without_words_needs_its_text(cloner: StylishEngine) -> None:
     with app_client(cloner, Listener("")) as client:
         assert error_of(speak(client))["param"] == "ref_text"
         assert speak(client, ref_text=TEXT).status_code == 200
+
+
+def test_recogniser_that_is_full_transcribes_no_recording_of_a_request(
+    cloner: StylishEngine,
+) -> None:
+    ears = BusyListener()
+    settings = Settings(pool=PoolConfig(max_jobs=1), queue=QueueSettings(waiting=0))
+    with app_client(cloner, ears, settings) as client, ThreadPoolExecutor(1) as threads:
+        first = threads.submit(speak, client)
+        try:
+            assert ears.begun.wait(10)
+            answer = speak(client, recording(hz=150.0))
+            given = speak(client, recording(hz=150.0), ref_text=TEXT)
+        finally:
+            ears.released.set()
+        assert error_of(answer, 429)["code"] == "overloaded"
+        assert answer.headers["retry-after"] == "1"
+        assert given.status_code == first.result().status_code == 200
 
 
 def test_without_a_recogniser_a_text_is_enough(cloner: StylishEngine) -> None:

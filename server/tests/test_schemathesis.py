@@ -101,7 +101,7 @@ def sensible(label: str, server: ServerProcess, session: requests.Session) -> di
     return {
         "model": ["tts-1" if "speech" in label else "whisper-1", "no-such-model"],
         "model_id": ["tts-1"],
-        "voice": ["alloy", "Ada"],
+        "voice": ["alloy", "Ada", "import"],
         "voice_id": ["alloy", "Ada"],
         "consent": [answer.json()["id"]],
         "name": ["Eve", "espeak-ng", "pocketsphinx"],

@@ -1,17 +1,19 @@
 """The voice endpoints around fake engines and a real store."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from litestar.testing import TestClient
 
+from engine.config import PoolConfig
 from server.app import create_app
 from server.audio.encoder import encode_whole
 from server.catalog import Engines
-from server.settings import EngineSettings, Settings, VoiceSettings
-from server.tests.fake_voices import TEXT, Listener, StylishEngine, recording
+from server.settings import EngineSettings, QueueSettings, Settings, VoiceSettings
+from server.tests.fake_voices import TEXT, BusyListener, Listener, StylishEngine, recording
 from server.tests.fakes import FakeEngine, FakeListener
 from voices.builtin import builtin_voices
 from voices.limits import StoreLimits
@@ -141,6 +143,49 @@ def test_without_a_recogniser_a_text_is_enough() -> None:
         assert refused(upload(client, name="B", prompt_text=None), 503)["code"]
 
 
+def transcribe(client: Client) -> Any:
+    return client.post(
+        "/v1/audio/transcriptions", data={"model": "whisper"}, files={"file": recording()}
+    )
+
+
+def upload_without_text(client: Client) -> Any:
+    return upload(client, name="B", prompt_text=None)
+
+
+def article_upload(client: Client) -> Any:
+    return client.post("/api/voices", data={"name": "C"}, files={"audio": ("a.wav", recording())})
+
+
+@pytest.mark.parametrize(
+    ("running", "asked"),
+    [
+        (transcribe, upload_without_text),
+        (transcribe, upload),
+        (transcribe, article_upload),
+        (upload, transcribe),
+        (upload_without_text, upload),
+    ],
+)
+def test_recogniser_that_is_full_takes_no_upload_either(
+    running: Callable[[Client], Any], asked: Callable[[Client], Any]
+) -> None:
+    ears = BusyListener()
+    settings = Settings(pool=PoolConfig(max_jobs=1), queue=QueueSettings(waiting=0))
+    with app_client(listener=ears, settings=settings) as client, ThreadPoolExecutor(1) as threads:
+        first = threads.submit(running, client)
+        try:
+            assert ears.begun.wait(10)
+            answer = asked(client)
+            assert names(client) == []
+        finally:
+            ears.released.set()
+        assert refused(answer, 429)["code"] == "overloaded"
+        assert answer.headers["retry-after"] == "1"
+        assert first.result().status_code == 200
+        assert asked(client).status_code == 200
+
+
 def test_text_comes_under_the_names_that_other_clients_use(client: Client) -> None:
     body = upload(
         client, prompt_text=None, ref_text=TEXT, speaker_description="calm", language="en-GB"
@@ -208,6 +253,16 @@ def test_voice_can_be_renamed(client: Client) -> None:
     assert client.patch(f"{VOICES}/{made['id']}", json={"name": "Eve"}).json()["name"] == "Eve"
     assert client.get(f"{VOICES}/Ada").status_code == 404
     assert refused(client.patch(f"{VOICES}/{made['id']}", json={"name": "a/b"}))["param"] == "name"
+
+
+def test_voice_may_be_called_what_a_url_is_called(client: Client) -> None:
+    made = upload(client, name="import").json()
+    assert client.get(f"{VOICES}/import").json()["id"] == made["id"]
+    assert client.get(f"{VOICES}/import/audio").status_code == 200
+    changed = client.patch(f"{VOICES}/import", json={"description": "calm"}).json()
+    assert changed["description"] == "calm"
+    assert client.delete(f"{VOICES}/import").json()["id"] == made["id"]
+    assert client.delete(f"{VOICES}/import").status_code == 404
 
 
 def test_audio_is_given_back_as_flac(client: Client) -> None:
