@@ -92,9 +92,9 @@ class Synthesizer(Engine, Protocol):
     def step(self, stage: str, jobs: Sequence[Job], emit: Emit) -> None:
         """Advance the jobs, which wait for `stage` or take part aside (`Job.aside`), by one step.
 
-        Sets on each job the stage that it waits for next; one that has to wait keeps its own. Audio goes to `emit` as soon as it
-        exists, so that a step which takes long does not hold back what it has made already.
-        An exception fails every job of the batch.
+        Sets on each job the stage that it waits for next; one that has to wait keeps its own.
+        Audio goes to `emit` as soon as it exists, so that a step which takes long does not hold
+        back what it has made already. An exception fails every job of the batch.
         """
         ...
 
