@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain, islice
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 _AT_EASE_S = 1.0
 """A stream with as much in hand lets a busy device be."""
 _CROWD = 4
-"""Streams that wait for the device make it busy: enough for it to do next."""
+"""Streams that make a device busy while they wait for it; the least that a full step has."""
 _NEARLY_DRY_S = 0.3
 """A stream with less in hand comes before those that have not begun: a gap is heard, a wait of as
 long is not. About what a step or two of a full device take."""
@@ -55,8 +56,11 @@ def schedule(jobs: Iterable[JobView], max_batch: Callable[[str], int]) -> Batch 
     Returns:
         None when there is nothing to do.
     """
-    queue = sorted(jobs, key=_urgency)
-    room = {job.stage: max_batch(job.stage) for job in queue}
+    jobs = list(jobs)
+    waiting = Counter(job.stage for job in jobs)
+    room = {stage: max_batch(stage) for stage in waiting}
+    full = {stage for stage, most in room.items() if _CROWD <= most <= waiting[stage]}
+    queue = sorted(jobs, key=lambda job: _urgency(job, is_full=job.stage in full))
     first = next((job for job in queue if room[job.stage]), None)
     if first is None or (_is_at_ease(first) and _is_crowded(queue, room)):
         return None
@@ -76,11 +80,14 @@ def _is_crowded(queue: Iterable[JobView], room: Mapping[str, int]) -> bool:
     return sum(room[job.stage] == 0 for job in waiting) >= _CROWD
 
 
-def _urgency(job: JobView) -> tuple[int, float]:
+def _urgency(job: JobView, *, is_full: bool) -> tuple[int, float]:
     """Streams about to run dry; first chunks, oldest before younger; then who runs dry soonest.
 
-    Of the first chunks, those that join come first: the others' steps do for them too.
+    First chunks that join come before the others, whose steps do for them too; so does a step as
+    large as it can be: to wait would make it no better, and leave a device idle.
     """
     if job.slack_s is None:
-        return (1 if job.is_joining else 2), -job.waited_s
-    return (0 if job.slack_s < _NEARLY_DRY_S else 3), job.slack_s
+        return (1 if job.is_joining or is_full else 2), -job.waited_s
+    if job.slack_s < _NEARLY_DRY_S:
+        return 0, job.slack_s
+    return (1 if is_full else 3), job.slack_s

@@ -112,3 +112,15 @@ def test_who_joins_comes_before_older_first_chunks_and_after_who_runs_dry() -> N
     assert schedule([replace(playing(4, 2.0, "admit"), is_joining=True), old], many) == Batch(
         "decode", (1,)
     )
+
+
+def test_a_step_as_large_as_it_can_be_comes_before_first_chunks() -> None:
+    first, dry = waiting(1, "decode"), playing(2, 0.1, "decode")
+    at_ease = [playing(place, 5.0) for place in range(10, 18)]
+    assert schedule([first, *at_ease], many) == Batch("render", tuple(range(10, 18)))
+    assert schedule([first, *at_ease[1:]], many) == Batch("decode", (1,))
+    assert schedule([first, dry, *at_ease], many) == Batch("decode", (2, 1))
+
+
+def test_a_small_step_is_never_large_enough_to_come_first() -> None:
+    assert schedule([waiting(1, "decode"), playing(2, 5.0)], one) == Batch("decode", (1,))
