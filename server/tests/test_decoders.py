@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -39,6 +40,8 @@ pytestmark = [
 
 RATE = 16_000
 LIMITS = DecodeLimits()
+_OUT_OF_MEMORY = "cannot be decoded|is damaged"
+"""It is FFmpeg that runs out of it first, or Python: what is said depends on where."""
 
 
 def recording(seconds: int, response_format: ResponseFormat = "wav") -> bytes:
@@ -181,7 +184,7 @@ async def test_decoder_that_hangs_is_ended(
 
 async def test_decoder_that_wants_too_much_memory_is_refused_it() -> None:
     async with Decoders(4, memory_bytes=1 << 20) as decoders:
-        with pytest.raises(DecodeError, match="cannot be decoded"):
+        with pytest.raises(DecodeError, match=_OUT_OF_MEMORY):
             await decoded(decoders, recording(60, "flac"))
         assert decoders.pid is not None
 
@@ -396,4 +399,4 @@ def test_file_that_kills_its_decoder_is_answered_400(monkeypatch: pytest.MonkeyP
         answer = each.post("/v1/audio/transcriptions", files=files, data={"model": "whisper-1"})
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "file"
-    assert "cannot be decoded" in answer.json()["error"]["message"]
+    assert re.search(_OUT_OF_MEMORY, answer.json()["error"]["message"])
