@@ -1,6 +1,6 @@
 """What the worker's policy makes of listeners of GLM-TTS: a simulation, not a measurement.
 
-`python -m compat_tests.bench.scheduling [--listeners 32 64]` prints a JSON line for each number of
+`python -m engine.tests.scheduling [--listeners 32 64]` prints a JSON line for each number of
 listeners. Each asks for a clip of 10 s again as soon as it has one. The policy is the real one.
 What steps take is a line through what was measured of each alone on an H200 (`bench/notes.md`), and
 how much longer beside each other is what the trace of both lanes showed.
