@@ -55,7 +55,8 @@ _PREFILLS = 8
 _PREFILL_ROWS = 1024
 """Prompts read in one step, and their tokens: more would keep the streams that play waiting. It is
 the largest pass that `PrefillTuning` records: 1,000 rows take 5.9 ms on an H200, 800 hardly less
-(5.7), 1,600 two passes and 10.4. A longer prompt is read by itself: 1,500 rows take 10.8 ms."""
+(5.7), 1,600 two passes and 10.4; 1,500 of one prompt, which is read by itself, 10.8
+(`bench/glm-prefill-h200.jsonl`)."""
 
 _RENDERS = 16
 """Blocks rendered at once, at most."""
@@ -255,7 +256,7 @@ class GlmTts:
         job.begin(piece, model.decoder.admit(prompt_ids, params))
 
     def _texts(self, text: str) -> Iterator[Text]:
-        """Of the pieces, read as they are asked for: numbers cost 0.1 ms a character."""
+        """Of the pieces, read as they are asked for: numbers take long."""
         for piece in self.model.text.pieces(text):
             yield Text(self.model.tokenizer.encode(piece.text), piece.before)
 

@@ -80,7 +80,7 @@ class Renderer:
         windows: Sequence[int],
         frames: int,
     ) -> None:
-        self.lane = lane
+        self._lane = lane
         self._source = source
         self.flow = model.flow.recorded(room, frames)
         self.vocoder = model.vocoder.recorded(windows, _STREAM_BUCKETS, room)
@@ -88,8 +88,8 @@ class Renderer:
 
     def launch(self, jobs: Sequence[GlmTtsJob]) -> Flight:
         """Begin to render the block that each job has."""
-        self.lane.follow(self._source)
-        with self.lane.use():
+        self._lane.follow(self._source)
+        with self._lane.use():
             blocks = [self._block(job) for job in jobs]
             solves = [self._solve(preset, blocks) for preset in {job.preset for job in jobs}]
             mels = {
@@ -100,7 +100,7 @@ class Renderer:
             sounds = self._vocode(blocks, [mels[block.job.id] for block in blocks])
             for block, sound in zip(blocks, sounds, strict=True):
                 block.audio = on_host(sound)
-        return Flight(blocks, solves, self.lane.mark())
+        return Flight(blocks, solves, self._lane.mark())
 
     def settle(self, flight: Flight) -> None:
         """Render again what has become no numbers; when the flight is over. The host waits."""
@@ -109,7 +109,7 @@ class Renderer:
                 continue
             for block in broken:
                 block.piece.mel, block.piece.sound = block.before
-            with self.lane.use():
+            with self._lane.use():
                 solved = self.flow.mend(
                     [block.window for block in broken],
                     steps=preset.flow_steps,

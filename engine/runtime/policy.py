@@ -36,7 +36,7 @@ class JobView(Struct, frozen=True, kw_only=True):
 
 
 class Batch(Struct, frozen=True):
-    """One step: these jobs, all waiting for this stage."""
+    """One step of a stage, and the jobs that take part in it."""
 
     stage: str
     job_ids: tuple[int, ...]
